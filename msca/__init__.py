@@ -1,0 +1,1 @@
+"Example-guided image synthesis with masked spatial-channel attention."

@@ -1,0 +1,24 @@
+"Package build; every field comes from settings.ini."
+from configparser import ConfigParser
+from pathlib import Path
+from setuptools import find_packages, setup
+
+config = ConfigParser(delimiters=["="], interpolation=None)
+config.read(Path(__file__).parent / "settings.ini", encoding="utf-8")
+cfg = config["DEFAULT"]
+
+setup(
+    name=cfg["lib_name"], version=cfg["version"], description=cfg["description"], author=cfg["author"],
+    license=cfg["license"], keywords=cfg["keywords"].split(),
+    long_description=(Path(__file__).parent / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    python_requires=f">={cfg['min_python']}",
+    install_requires=cfg["requirements"].split(),
+    extras_require={"dev": cfg["dev_requirements"].split()},
+    packages=find_packages(include=["msca", "msca.*"]),
+    package_data={"msca": ["pretrained_models/*/*", "samples/*"]},
+    entry_points={"console_scripts": ["msca=msca.cli:main"], "nbdev": ["msca=msca._modidx:d"]},
+    classifiers=["Development Status :: 4 - Beta", "Intended Audience :: Science/Research", "Programming Language :: Python :: 3",
+                 "Topic :: Scientific/Engineering :: Image Processing", "Topic :: Scientific/Engineering :: Artificial Intelligence"],
+    zip_safe=False,
+)
