@@ -1,0 +1,73 @@
+"The shipped models keep their promises, on scenes that no training saw; the full measurements are in results/."
+import json
+import math
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from msca.datasets import SceneFolder
+from msca.labels import one_hot
+from msca.pretrained import PRETRAINED, Synthesizer, shipped_models
+from msca.procedural import procedural_scene
+from msca.scene import image_to_tensor
+from msca.synthesizer import load_synthesizer
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT/'benchmarks'))
+import evaluate_shipped as measure  # noqa: E402
+
+MODELS = ('scenes-128', 'procedural-128')
+
+
+@pytest.fixture(scope='module', params=MODELS)
+def s(request): return Synthesizer.load(request.param, device='cpu', quiet=True)
+
+
+def test_models_are_listed_with_their_licence():
+    assert set(MODELS) <= set(shipped_models())
+    assert 'non-commercial' in shipped_models()['scenes-128'] and 'Apache-2.0' in shipped_models()['procedural-128']
+    for name in MODELS: assert 'Licence' in (PRETRAINED/name/'MODEL_CARD.md').read_text()
+
+
+def test_the_notice_is_shown_when_loading(capsys):
+    Synthesizer.load('scenes-128', device='cpu')
+    assert 'non-commercial' in capsys.readouterr().err
+
+
+def test_the_right_exemplar_is_better_by_decibels(s):
+    assert measure.restyling(s, 10, None)['difference'] > 1.5
+
+
+def test_attention_is_far_from_uniform(s):
+    scenes = [procedural_scene(measure.HELD_OUT+i, s.size) for i in range(8)]
+    rows = measure.entropies(s, scenes, 6, np.random.default_rng(0))
+    assert np.mean([r['beta']/r['beta_uniform'] for r in rows]) < .8
+    assert np.mean([math.exp(r['alpha']-r['alpha_uniform']) for r in rows]) < .75  # share of the exemplar that a slot looks at
+
+
+def test_train_mode_and_eval_mode_agree(s):
+    model, label_set, _ = load_synthesizer(PRETRAINED/s.name)
+    scenes = [procedural_scene(measure.HELD_OUT+i, s.size) for i in range(8)]
+    x = torch.stack([image_to_tensor(a.image) for a in scenes])
+    c = one_hot(torch.from_numpy(np.stack([a.labels for a in scenes])).long(), len(label_set))
+    with torch.no_grad(): still, moving = model(c, x, c), model.train()(c, x, c)
+    assert (still-moving).abs().mean() < .12  # of a range of 2: statistics of 8 pictures against those of the training set
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_committed_measurements_meet_the_targets(name):
+    report = json.loads((ROOT/'results'/f'{name}.json').read_text())
+    assert report['restyling']['difference'] >= 2 and report['restyling']['n'] >= 50
+    if 'colour_photos' in report: assert report['colour_photos']['nearer_to_given'] >= .85 and report['layout_photos']['ratio'] >= .7
+
+
+@pytest.mark.skipif('MSCA_DATA' not in os.environ, reason='MSCA_DATA is not set: no real photos')
+def test_real_photos_take_the_exemplars_colours_and_keep_their_layout():
+    s = Synthesizer.load('scenes-128', device='cpu', quiet=True)
+    scenes = SceneFolder(Path(os.environ['MSCA_DATA'])/'siftflow', s.label_set).split('val')
+    colour, layout = measure.colour(s, scenes, 12, np.random.default_rng(1))
+    assert colour['nearer_to_given'] >= .75 and layout['ratio'] >= .65
