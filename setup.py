@@ -16,7 +16,7 @@ setup(
     install_requires=cfg["requirements"].split(),
     extras_require={"dev": cfg["dev_requirements"].split()},
     packages=find_packages(include=["msca", "msca.*"]),
-    package_data={"msca": ["pretrained_models/*/*", "samples/*"]},
+    package_data={"msca": ["pretrained_models/*/*"]},
     entry_points={"console_scripts": ["msca=msca.cli:main"], "nbdev": ["msca=msca._modidx:d"]},
     classifiers=["Development Status :: 4 - Beta", "Intended Audience :: Science/Research", "Programming Language :: Python :: 3",
                  "Topic :: Scientific/Engineering :: Image Processing", "Topic :: Scientific/Engineering :: Artificial Intelligence"],

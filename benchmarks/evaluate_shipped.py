@@ -35,7 +35,7 @@ def psnr(a, b):
     return 10*math.log10(255**2/max(mse, 1e-9))
 
 
-def restyling(s, n, rng):
+def restyling(s, n):
     "PSNR (dB) with the right and with another style's exemplar, over n procedural scenes."
     right, wrong = [], []
     for i in range(n):
@@ -123,7 +123,7 @@ def main():
     start, s = time.time(), Synthesizer.load(a.model, device='cpu', quiet=True)
     new = lambda: np.random.default_rng(a.seed)
     procedural = [render(procedural_layout(HELD_OUT+500_000+i), procedural_style(HELD_OUT+600_000+i), s.size) for i in range(60)]
-    report = dict(model=s.name, restyling=restyling(s, a.n, new()), entropies_procedural=entropies(s, procedural, 20, new()))
+    report = dict(model=s.name, restyling=restyling(s, a.n), entropies_procedural=entropies(s, procedural, 20, new()))
     report['colour_procedural'], report['layout_procedural'] = colour(s, procedural, a.n, new())
     if a.data:
         sets = {name: SceneFolder(Path(a.data)/name, s.label_set).split('val') for name in a.sets.split(',')}

@@ -11,7 +11,7 @@ from PIL import Image
 import pytest
 
 from msca.datasets import MixedScenes, ProceduralScenes, SceneFolder, place_of, split_by_place, write_scenes
-from msca.labels import InputError, LabelSet, SCENE_LABELS, UNLABELLED, colorize, distinct_colors, label_lut, read_palette
+from msca.labels import InputError, LabelSet, SCENE_LABELS, UNLABELLED, colorize, distinct_colors, label_lut
 from msca.procedural import procedural_scene
 from msca.scene import Scene, load_labels, load_photo, save_image
 

@@ -39,7 +39,7 @@ def test_the_notice_is_shown_when_loading(capsys):
 
 
 def test_the_right_exemplar_is_better_by_decibels(s):
-    assert measure.restyling(s, 10, None)['difference'] > 1.5
+    assert measure.restyling(s, 10)['difference'] > 1.5
 
 
 def test_attention_is_far_from_uniform(s):
