@@ -6,8 +6,9 @@ VENV ?= .venv
 BIN := $(abspath $(VENV))/bin
 export OMP_NUM_THREADS ?= 1
 export MPLBACKEND ?= Agg
+export MSCA_CACHE ?= $(abspath .cache)
 
-.PHONY: demo test test-long notebooks readme clean
+.PHONY: demo test test-long browser notebooks readme clean
 
 $(VENV)/ready: settings.ini setup.py pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -18,13 +19,17 @@ $(VENV)/ready: settings.ini setup.py pyproject.toml constraints.txt
 demo: $(VENV)/ready
 	$(BIN)/msca demo --out demo
 
-test: $(VENV)/ready
+test: $(VENV)/ready browser
 	PATH="$(BIN):$$PATH" $(BIN)/nbdev-test --n-workers 2
-	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest -m "not slow" tests
+	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest -rs -m "not slow" tests
 
-test-long: $(VENV)/ready
+test-long: $(VENV)/ready browser
 	PATH="$(BIN):$$PATH" $(BIN)/nbdev-test --n-workers 2 --flags slow
-	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest tests
+	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest -rs tests
+
+# Chromium for the test of `msca app`, where there is none and apt can install it; that test is skipped where it cannot
+browser:
+	@.ci/browser
 
 # after editing notebooks: run them with saved outputs, export the modules, clean, write README.md
 notebooks: $(VENV)/ready
@@ -37,4 +42,4 @@ readme: $(VENV)/ready
 	PATH="$(BIN):$$PATH" $(BIN)/python docs/readme.py
 
 clean:
-	rm -rf $(VENV) build dist demo _proc *.egg-info .pytest_cache
+	rm -rf $(VENV) .cache build dist demo _proc *.egg-info .pytest_cache

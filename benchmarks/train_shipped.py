@@ -3,8 +3,9 @@
     python benchmarks/train_shipped.py photos     --data $MSCA_DATA --perceptual-weights $WEIGHTS --parser PARSER --out RUN
     python benchmarks/train_shipped.py procedural --perceptual-weights $WEIGHTS --parser PARSER --out RUN
 
-Two runs in a row: `RUN/small` at 64×64 (attention pre-training and reconstruction), then `RUN/full` at 128×128, which starts from it
-(both adversarial stages). Add `--resume` to go on after a stop. Sample grids appear in `samples/`.
+Runs in a row, each starting from the one before: `RUN/small` at 64×64 (attention pre-training and reconstruction), `RUN/full` at 128×128 (both
+adversarial stages) and, for the photos, `RUN/more` at 128×128 (a short pre-training and both stages again, longer, with more weight on texture).
+`--only NAME --init CHECKPOINT` makes one of them from a checkpoint. Add `--resume` to go on after a stop.
 """
 import argparse
 import json
@@ -17,32 +18,32 @@ from torch.utils.data import Subset
 
 from msca.datasets import MixedScenes, ProceduralScenes, SceneFolder
 from msca.labels import SCENE_LABELS
-from msca.learner import TrainingConfig, TrainingRun
+from msca.learner import TrainingConfig
 from msca.losses import LossWeights
 from msca.parser import load_parser
+from msca.run import TrainingRun, kept_states
 
-FOLDERS = dict(siftflow=1, labelmefacade=1, stanford_background=1, msrc_v2=1, camvid=1)  # folder of $MSCA_DATA → repeats
+FOLDERS = ('siftflow', 'labelmefacade', 'stanford_background', 'msrc_v2', 'camvid')  # of $MSCA_DATA
 PROCEDURAL = dict(photos=1000, procedural=2000)  # procedural scenes beside the photos, and alone
-LARGEST = 3000  # photos of the second run, an even selection: what an hour of two cores allows
+COMMON = dict(generator_every=1, losses=LossWeights(1., 5., 4., 10., 1.), perceptual='squeezenet', precision='bfloat16', sample_every=150, checkpoint_every=150)
+RECIPES = dict(
+    small=dict(size=64, pretrain_epochs=6, warmup_epochs=2, epochs=(0, 0), batch_size=16, pretrain_lr=2e-3, lr=4e-4),
+    full=dict(size=128, pretrain_epochs=0, warmup_epochs=0, epochs=(1, 1), batch_size=8),
+    more=dict(size=128, pretrain_epochs=1, warmup_epochs=0, epochs=(2, 2), batch_size=8, pretrain_lr=1e-4, losses=LossWeights(1., 8., 6., 6., 1.)))
+SCENES = dict(full=3000, more=2400)  # scenes of an epoch, an even selection: what an hour or so of one core allows
 
 
 def sources(which, data):
     "Training and held-out scenes: photos split by place, procedural scenes by seed."
     own = ProceduralScenes(PROCEDURAL[which], 256, seed=1)
     if which == 'procedural': return own.split('train'), own.split('val')
-    photos = MixedScenes([SceneFolder(Path(data)/name) for name in FOLDERS], list(FOLDERS.values()))
-    both = MixedScenes([*photos.sources, own], [*photos.repeats, 1])
-    return both.split('train'), photos.split('val')
+    photos = MixedScenes([SceneFolder(Path(data)/name) for name in FOLDERS])
+    return MixedScenes([*photos.sources, own]).split('train'), photos.split('val')
 
 
 def every(scenes, n):
     "An even selection of `n` scenes, from all folders."
     return Subset(scenes, [round(i*(len(scenes)-1)/(n-1)) for i in range(n)]) if n < len(scenes) else scenes
-
-
-RECIPE = dict(
-    small=dict(size=64, pretrain_epochs=6, warmup_epochs=2, epochs=(0, 0), batch_size=16, pretrain_lr=2e-3, lr=4e-4),
-    full=dict(size=128, pretrain_epochs=0, warmup_epochs=0, epochs=(1, 1), batch_size=8))
 
 
 def main():
@@ -52,7 +53,8 @@ def main():
     ap.add_argument('--perceptual-weights', required=True, help='SqueezeNet 1.0 weights under torchvision names')
     ap.add_argument('--parser', help='parser folder; without it the annotated maps serve on the exemplar side')
     ap.add_argument('--out', required=True, type=Path)
-    ap.add_argument('--only', choices=['small', 'full'], help='just one of the two runs')
+    ap.add_argument('--only', choices=list(RECIPES), help='just one of the runs')
+    ap.add_argument('--init', help='with --only: the checkpoint to start from (default: the run before)')
     ap.add_argument('--resume', action='store_true')
     a = ap.parse_args()
     warnings.simplefilter('ignore')
@@ -60,15 +62,18 @@ def main():
     train, valid = sources(a.which, a.data)
     valid = every(valid, 32)
     parser = load_parser(a.parser)[0].parse if a.parser else None
-    for name in [a.only] if a.only else ['small', 'full']:
-        config = TrainingConfig(**RECIPE[name], generator_every=1, losses=LossWeights(1., 5., 4., 10., 1.), perceptual='squeezenet',
-                                perceptual_weights=a.perceptual_weights, bf16=True, sample_every=150, checkpoint_every=150)
-        init, photos = (a.out/'small', every(train, LARGEST)) if name == 'full' else (None, train)
-        run = TrainingRun(a.out/name, photos, valid, SCENE_LABELS, config, parser=parser, init=init)
-        if a.resume and (a.out/name/'training.pt').exists(): run.resume()
+    order = ['small', 'full', 'more'][:2 if a.which == 'procedural' else 3]
+    for name in [a.only] if a.only else order:
+        config = TrainingConfig(**{**COMMON, 'perceptual_weights': a.perceptual_weights, **RECIPES[name]})
+        init = a.init or (a.out/order[order.index(name)-1] if name != 'small' else None)
+        run = TrainingRun(a.out/name, every(train, SCENES.get(name, len(train))), valid, SCENE_LABELS, config, parser=parser, init=init)
+        if a.resume and kept_states(a.out/name): run.resume()
         start = time.time()
-        run.run()
-        with open(a.out/'time.jsonl', 'a') as f: f.write(json.dumps(dict(run=name, minutes=round((time.time()-start)/60, 1)))+'\n')
+        print(run.describe(), flush=True)
+        run.run(progress=False)
+        with open(a.out/'time.jsonl', 'a') as f:
+            f.write(json.dumps(dict(run=name, minutes=round((time.time()-start)/60, 1), minutes_in_all=round(run.seconds/60, 1)))+'\n')
+        if run.stopped: break
 
 
 if __name__ == '__main__': main()

@@ -24,6 +24,7 @@ class DiscriminatorConfig:
     n_layers:int = 4  # 4×4 convolutions before the one that scores
     n_scales:int = 2  # copies, each seeing half the resolution of the one before
     init_gain:float = .02  # Xavier gain
+    pair:bool = True  # whether it sees the exemplar and its labels beside the picture and its own (SPADE's does not)
 
     def __post_init__(self):
         if self.n_layers < 2: raise ValueError(f"n_layers is {self.n_layers}; it must be at least 2")
@@ -72,7 +73,7 @@ class MultiScaleDiscriminator(nn.Module):
     ):
         super().__init__()
         self.config = config
-        one_scale = lambda: PatchDiscriminator(2*(3+config.n_labels+1), config.width, config.n_layers, config.init_gain)
+        one_scale = lambda: PatchDiscriminator((1+config.pair)*(3+config.n_labels+1), config.width, config.n_layers, config.init_gain)
         self.scales = nn.ModuleList(one_scale() for _ in range(config.n_scales))
 
     def forward(self,
@@ -82,7 +83,7 @@ class MultiScaleDiscriminator(nn.Module):
         exemplar_onehot:torch.Tensor,  # B×(S+1)×H×W
     ) -> list:  # per scale, the list of layer outputs
         "Judge a batch at every scale."
-        x = torch.cat([image, target_onehot, exemplar_image, exemplar_onehot], 1)
+        x = torch.cat([image, target_onehot, *[exemplar_image, exemplar_onehot]*self.config.pair], 1)
         outs = []
         for i, d in enumerate(self.scales):
             if i: x = F.avg_pool2d(x, 3, stride=2, padding=1, count_include_pad=False)

@@ -322,7 +322,9 @@ def transfer_matrix(
     out, device = TransferMatrix(label_set, scale), next(model.parameters()).device
     for batch in batches:
         target_onehot, image, exemplar_onehot = (t.to(device) for t in batch)
-        out.add(model.transfer(target_onehot, image, exemplar_onehot)[1], target_onehot, exemplar_onehot)
+        maps = model.transfer(target_onehot, image, exemplar_onehot)[1]
+        if not maps: raise InputError(f"a {model.variant!r} model has no attention to explain")
+        out.add(maps, target_onehot, exemplar_onehot)
     return out
 
 # %% ../nbs/40_explain.ipynb #26e1738b

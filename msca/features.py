@@ -4,15 +4,14 @@
 
 # %% auto #0
 __all__ = ['N_SCALES', 'STRIDE', 'VGG_TAPS', 'IMAGENET_MEAN', 'IMAGENET_STD', 'check_sides', 'image_scales', 'init_unit_',
-           'imagenet_normalize', 'load_weights_file', 'vgg19_features', 'VGGPyramid', 'CompactPyramid', 'ImagePyramid',
-           'LabelPyramid']
+           'imagenet_normalize', 'vgg19_features', 'VGGPyramid', 'CompactPyramid', 'ImagePyramid', 'LabelPyramid']
 
 # %% ../nbs/10_features.ipynb #9336cbd1
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .labels import InputError
+from .weights import download_weights, fill_features, load_weights_file
 
 # %% ../nbs/10_features.ipynb #1fd8cbd9
 N_SCALES = 5  # scale 0 is full resolution, scale 4 is 1/16 (paper §3.1: L = 4)
@@ -56,48 +55,16 @@ def imagenet_normalize(
     return ((image+1)/2 - mean) / std
 
 # %% ../nbs/10_features.ipynb #3247a4a8
-def _read_weights(path):
-    "Whatever tensors a weights file holds, by name."
-    if path.endswith('.npz'):
-        import numpy as np  # only here
-        with np.load(path, allow_pickle=False) as f: return {k: torch.from_numpy(f[k]) for k in f.files}
-    if path.endswith('.safetensors'):
-        from safetensors.torch import load_file
-        return load_file(path)
-    state = torch.load(path, map_location='cpu', weights_only=True)
-    if not (isinstance(state, dict) and all(isinstance(v, torch.Tensor) for v in state.values())): raise TypeError("no state dict")
-    return dict(state)
-
-def load_weights_file(
-    path,  # a state dict: .npz, .safetensors, or .pth/.pt (read without unpickling code)
-) -> dict:  # name → tensor
-    "Read a local weights file; `InputError` when it is not one."
-    try: return _read_weights(str(path))
-    except FileNotFoundError as e: raise InputError(f"{path}: no such weights file") from e
-    except Exception as e:
-        raise InputError(f"{path}: not a readable weights file; "
-                         f"a state dict in .npz, .safetensors or .pth is expected ({type(e).__name__})") from e
-
-# %% ../nbs/10_features.ipynb #1448179b
-def _imagenet_vgg19():
-    "torchvision's ImageNet weights, downloaded on first use."
-    from torchvision.models import VGG19_Weights
-    try: return VGG19_Weights.IMAGENET1K_V1.get_state_dict(progress=True, check_hash=True)
-    except Exception as e:
-        raise InputError("VGG-19 weights could not be downloaded; pass a local file (torchvision's vgg19-dcbb9e9d.pth), "
-                         f"or use the compact configuration, which needs none ({type(e).__name__})") from e
-
 def vgg19_features(
     weights='imagenet',  # 'imagenet' (torchvision's download), a local file, or None for random weights (tests)
 ) -> nn.Sequential:  # 37 layers, torchvision's `vgg19().features`
     "VGG-19's convolutional part, frozen, in eval mode, without in-place ReLU (a tap before one would be overwritten)."
     from torchvision.models.vgg import cfgs, make_layers  # only here: the compact configuration does without torchvision
     net = init_unit_(make_layers(cfgs['E'], batch_norm=False))
-    if weights is not None:
-        state = _imagenet_vgg19() if weights == 'imagenet' else load_weights_file(weights)
-        state = {k.removeprefix('features.'): v for k, v in state.items() if not k.startswith('classifier')}
-        try: net.load_state_dict(state)
-        except RuntimeError as e: raise InputError(f"{weights}: not VGG-19 weights under torchvision's names") from e
+    if weights == 'imagenet':
+        advice = ', or use the compact configuration, which needs none'
+        fill_features(net, download_weights('VGG19_Weights.IMAGENET1K_V1', 'VGG-19', advice), 'torchvision', 'VGG-19')
+    elif weights is not None: fill_features(net, load_weights_file(weights), weights, 'VGG-19')
     for i, m in enumerate(net):
         if isinstance(m, nn.ReLU): net[i] = nn.ReLU(inplace=False)
     return net.eval().requires_grad_(False)

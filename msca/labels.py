@@ -190,7 +190,7 @@ _OTHER_NAMES = {
         other; fruit; furniture other; mat; metal; mirror stuff; napkin; paper; pillow; plastic; rug; salad; shelf; solid other;
         structural other; textile other; towel; vegetable; wood; painting; sofa; seat; armchair; wardrobe; lamp; bathtub; cushion;
         base; box; chest of drawers; grandstand seat; case; fireplace; screen; coffee table; bookcase; blind; stove; kitchen
-        island; computer; swivel chair; bar; arcade machine; chandelier; television receiver; apparel; ottoman; buffet; stage;
+        island; computer; swivel chair; bar; arcade machine; chandelier; television; television receiver; apparel; ottoman; buffet; stage;
         conveyer belt; canopy bed; washer; plaything; stool; basket; cradle; pool table; hood; sconce; tray; fan; crt screen;
         monitor; glass; shower; radiator; dishwasher; tank; trade name; static; dynamic; escalator; runner; countertop; picture;
         dog house; mailbox; hydrant; guardrail; wire''',
@@ -271,13 +271,14 @@ def one_hot(
     n_classes: int,  # number of classes without unlabelled
 ):  # float tensor `B×(n_classes+1)×H×W`; the last channel is unlabelled
     "Give every class its own channel, and the unlabelled pixels one of their own."
+    import torch
     if labels.ndim != 3: raise ValueError(f'one_hot wants B×H×W ids, got shape {tuple(labels.shape)}')
     ids = labels.long()
     unlabelled = ids == UNLABELLED
     if (((ids < 0) | (ids >= n_classes)) & ~unlabelled).any(): check_ids(ids.cpu().numpy(), n_classes)
     ids = ids.masked_fill(unlabelled, n_classes)
     b, h, w = ids.shape
-    return ids.new_zeros(b, n_classes + 1, h, w).float().scatter_(1, ids[:, None], 1.)
+    return torch.zeros(b, n_classes + 1, h, w, device=ids.device).scatter_(1, ids[:, None], 1.)
 
 # %% ../nbs/00_labels.ipynb #eeb20564
 def from_colors(

@@ -15,6 +15,7 @@ from torch import nn
 
 from .features import imagenet_normalize, vgg19_features
 from .parser import load_squeezenet_weights
+from .processes import sum_over_processes, world_size
 
 # %% ../nbs/21_losses.ipynb #974f56c4
 def weighted_mean(
@@ -104,7 +105,7 @@ class PerceptualLoss(nn.Module):
         with torch.no_grad(): true_feats = self.features(truth)
         loss = 0.
         for w, p, t in zip(self.weights, self.features(pred), true_feats):
-            scale = t.abs().mean().clamp_min(1e-6) if self.relative else 1.
+            scale = (sum_over_processes(t.abs().mean())/world_size()).clamp_min(1e-6) if self.relative else 1.
             loss = loss + w * (p-t).abs().mean((1, 2, 3), dtype=torch.float32) / scale
         return loss
 

@@ -4,29 +4,26 @@
 
 # %% auto #0
 __all__ = ['ParserConfig', 'Fire', 'SqueezeNetEncoder', 'SceneContext', 'SkipMerge', 'SceneParser', 'load_squeezenet_weights',
-           'SceneCrops', 'parser_loss', 'class_weights', 'labelled_accuracy', 'parser_learner', 'train_parser',
-           'parser_confusion', 'parser_accuracy', 'save_parser', 'load_parser', 'overlay']
+           'save_parser', 'load_parser', 'overlay']
 
 # %% ../nbs/14_parser.ipynb #cc516b1e
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 import json
 from pathlib import Path
-import random
-import warnings
 
 from fastcore.basics import patch
 import numpy as np
 from PIL import Image
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .features import imagenet_normalize
 from .labels import UNLABELLED, InputError, LabelSet, colorize
 from .scene import image_to_tensor, write_whole
+from .weights import download_weights, fill_features, load_weights_file
 
 # %% ../nbs/14_parser.ipynb #cbb0cebd
 @dataclass(frozen=True)
@@ -172,8 +169,6 @@ class SceneParser(nn.Module):
         self.context = SceneContext(c16, 2*w)
         self.steps = nn.ModuleList([SkipMerge(2*w, c8, 2*w), SkipMerge(2*w, c4, w), SkipMerge(w, c2, w//2)])
         self.head = nn.Sequential(nn.Dropout2d(.1), nn.Conv2d(w//2, config.n_labels, 1))
-        self.register_buffer('mean', torch.tensor([.485, .456, .406])[:, None, None], persistent=False)  # ImageNet's
-        self.register_buffer('std', torch.tensor([.229, .224, .225])[:, None, None], persistent=False)
         self.to(memory_format=torch.channels_last)  # the quick layout for convolutions on a CPU
 
     def forward(self,
@@ -183,7 +178,7 @@ class SceneParser(nn.Module):
         if image.ndim != 4 or image.shape[1] != 3: raise ValueError(f"photos must be B×3×H×W, got {'×'.join(map(str, image.shape))}")
         h, w = image.shape[-2:]
         if min(h, w) < 16: raise ValueError(f"photos must have sides of at least 16 pixels, got {w}×{h}")
-        x = F.pad(((image + 1)/2 - self.mean)/self.std, (0, -w % 16, 0, -h % 16), mode='replicate')
+        x = F.pad(imagenet_normalize(image), (0, -w % 16, 0, -h % 16), mode='replicate')
         *skips, x = self.encoder(x.contiguous(memory_format=torch.channels_last))
         x = self.context(x)
         for step, skip in zip(self.steps, reversed(skips)): x = step(x, skip)
@@ -214,7 +209,7 @@ def _parse_tensor(parser, photos, size):
     "Ids B×H×W at `size` for photos B×3×h×w at their working size, always in eval mode."
     was_training = parser.training
     parser.eval()
-    try: return _best_label(parser(photos.to(parser.mean.device)), size)
+    try: return _best_label(parser(photos.to(next(parser.parameters()).device)), size)
     finally: parser.train(was_training)
 
 
@@ -241,215 +236,9 @@ def load_squeezenet_weights(
 ) -> nn.Module:  # the same module
     "Put ImageNet weights into the encoder, in place; a file that holds anything else raises `InputError`. Nothing is unpickled."
     target = (module.encoder if isinstance(module, SceneParser) else module).features
-    state = _download_state() if path == 'torchvision' else _read_state(path)
-    state = {k.removeprefix('features.').replace('squeeze1x1', 'squeeze'): v for k, v in state.items() if k.startswith('features.')}
-    wanted = target.state_dict()
-    missing = [k for k in wanted if k not in state]
-    if missing: raise InputError(f"{path}: no SqueezeNet 1.0 weights, {len(missing)} of {len(wanted)} tensors are missing (first: features.{missing[0]})")
-    wrong = next((k for k in wanted if state[k].shape != wanted[k].shape), None)
-    if wrong: raise InputError(f"{path}: features.{wrong} has shape {tuple(state[wrong].shape)}; SqueezeNet 1.0 has {tuple(wanted[wrong].shape)}")
-    target.load_state_dict({k: state[k].float() for k in wanted})
+    state = download_weights('SqueezeNet1_0_Weights.IMAGENET1K_V1', 'SqueezeNet 1.0') if path == 'torchvision' else load_weights_file(path)
+    fill_features(target, {k.replace('squeeze1x1', 'squeeze'): v for k, v in state.items()}, path, 'SqueezeNet 1.0')
     return module
-
-
-def _read_state(path):
-    "Tensors by name from an .npz, .safetensors or .pth file."
-    if not Path(path).is_file(): raise InputError(f"{path}: no such file; SqueezeNet weights (.npz, .safetensors or .pth) are wanted")
-    try: state = _READERS.get(Path(path).suffix, _read_pth)(path)
-    except Exception: raise InputError(f"{path}: damaged, or holds objects other than tensors, which are never unpickled") from None
-    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise InputError(f"{path}: not a state dict; a flat dictionary of tensors is wanted")
-    return state
-
-
-def _read_npz(path):
-    with np.load(path, allow_pickle=False) as z: return {k: torch.from_numpy(z[k]) for k in z.files}
-
-
-def _read_pth(path): return torch.load(path, map_location='cpu', weights_only=True)
-
-
-def _first_line(e): return (str(e).strip() or type(e).__name__).splitlines()[0][:100]
-
-
-def _download_state():
-    "torchvision's ImageNet weights, from its cache or the network."
-    from torchvision.models import SqueezeNet1_0_Weights
-    try: return SqueezeNet1_0_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
-    except Exception as e: raise InputError(f"SqueezeNet weights: cannot be downloaded ({_first_line(e)}); give a local file") from None
-
-
-_READERS = {'.npz': _read_npz, '.safetensors': load_file}
-
-# %% ../nbs/14_parser.ipynb #8f426705
-class SceneCrops:
-    "Scenes as training samples: photo and ids held in memory at up to twice `size`, cut out and recolored at random each time."
-    def __init__(self,
-        scenes,  # sequence of `Scene`s
-        size:int,  # side of a sample, pixels
-        augment:bool,  # random crops, scales, flips, colors; otherwise the centered square
-    ):
-        from torchvision.transforms import v2
-        self.samples = [self._read(scenes[i], 2*size) for i in range(len(scenes))]
-        self.transform = _random_view(size) if augment else v2.Compose([v2.Resize(size, antialias=True), v2.CenterCrop(size)])
-
-    @staticmethod
-    def _read(scene, most):
-        "uint8 photo 3×H×W and ids 1×H×W, reduced if the short side exceeds `most`."
-        if min(scene.size) > most: scene = scene.resize(most)
-        return torch.from_numpy(np.array(scene.image)).permute(2, 0, 1).contiguous(), torch.from_numpy(np.array(scene.labels))[None]
-
-    def counts(self,
-        n_labels:int,  # S
-    ) -> np.ndarray:  # S, pixels per class over all scenes
-        "How common the classes are."
-        return sum(np.bincount(labels.numpy().ravel(), minlength=256)[:n_labels] for _, labels in self.samples)
-
-    def __len__(self): return len(self.samples)
-
-    def __getitem__(self, i):
-        "Photo 3×size×size in [-1, 1], ids size×size (int64, 255 = unlabelled)."
-        from torchvision.tv_tensors import Image as Photo, Mask
-        image, labels = self.samples[i]
-        image, labels = self.transform(Photo(image), Mask(labels))
-        return image.as_subclass(torch.Tensor).float()/127.5 - 1, labels.as_subclass(torch.Tensor)[0].long()
-
-
-def _random_view(size):
-    "What may change without changing what is seen: the cut, left and right, light and color, sharpness."
-    from torchvision.transforms import v2
-    return v2.Compose([
-        v2.RandomResizedCrop(size, scale=(.2, 1), ratio=(.75, 1.33), antialias=True), v2.RandomHorizontalFlip(),
-        v2.ColorJitter(brightness=.4, contrast=.4, saturation=.5, hue=.03), v2.RandomGrayscale(.05),
-        v2.RandomApply([v2.GaussianBlur(5, (.3, 1.5))], .2)])
-
-# %% ../nbs/14_parser.ipynb #298f7e70
-def parser_loss(
-    logits:torch.Tensor,  # B×S×H×W
-    labels:torch.Tensor,  # B×H×W, 255 = unlabelled
-    weights:torch.Tensor=None,  # S, how much a pixel of each class counts; all 1 without it
-) -> torch.Tensor:  # scalar
-    "Mean (weighted) cross-entropy over the labelled pixels; 0 where there is none."
-    if weights is not None: weights = weights.to(logits.device)
-    total = F.cross_entropy(logits.float(), labels, weights, ignore_index=UNLABELLED, reduction='sum')
-    return total / (labels != UNLABELLED).sum().clamp(min=1)
-
-
-def class_weights(
-    counts:np.ndarray,  # S, pixels per class
-    balance:float,  # 0: all pixels count alike … 1: all classes count alike
-) -> torch.Tensor:  # S, their mean over all counted pixels is 1
-    "Weights that fall with a class's share of the pixels, to the power of `balance`; classes rarer than 1 in 10,000 gain no more."
-    share = counts/max(1, counts.sum())
-    weights = np.maximum(share, 1e-4)**-balance
-    return torch.from_numpy(weights/max(1e-9, (share*weights).sum())).float()
-
-
-def labelled_accuracy(
-    logits:torch.Tensor,  # B×S×H×W
-    labels:torch.Tensor,  # B×H×W, 255 = unlabelled
-) -> torch.Tensor:  # scalar, 0…1
-    "Share of the labelled pixels whose best class is the right one."
-    known = labels != UNLABELLED
-    return ((logits.argmax(1) == labels) & known).sum() / known.sum().clamp(min=1)
-
-# %% ../nbs/14_parser.ipynb #4e7d1ce9
-def _two_groups(parser):
-    "Weights with learning rates of their own: the encoder, and all the rest."
-    rest = (parser.context, parser.steps, parser.head)
-    return [list(parser.encoder.parameters()), [p for part in rest for p in part.parameters()]]
-
-
-def parser_learner(
-    train_scenes,  # sequence of `Scene`s
-    valid_scenes,  # sequence of `Scene`s from other places
-    config:ParserConfig,  # shape of the network
-    size:int=128,  # side of the training samples, pixels
-    batch_size:int=16,
-    lr:float=3e-3,  # highest learning rate of the decoder
-    balance:float=.4,  # of the classes, see `class_weights`
-    callbacks=(),  # further fastai callbacks
-):  # fastai Learner
-    "A fastai `Learner`: balanced cross-entropy over labelled pixels, AdamW with weight decay 0.01, random crops, flips and colors."
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore', FutureWarning)  # torch.jit inside fastai
-        import fastai.callback.schedule  # noqa: F401 (gives Learner its fit_one_cycle)
-        from fastai.basics import DataLoader, DataLoaders, Learner, OptimWrapper, default_device
-    if not len(train_scenes): raise InputError("training the parser needs at least one scene")
-    train, valid = SceneCrops(train_scenes, size, augment=True), SceneCrops(valid_scenes, size, augment=False)
-    dls = DataLoaders(DataLoader(train, bs=batch_size, shuffle=True, drop_last=len(train) >= batch_size, num_workers=0),
-                      DataLoader(valid, bs=batch_size, num_workers=0), device=default_device())
-    loss = partial(parser_loss, weights=class_weights(train.counts(config.n_labels), balance))
-    return Learner(dls, SceneParser(config), loss_func=loss, opt_func=partial(OptimWrapper, opt=torch.optim.AdamW), lr=lr, wd=.01,
-                   splitter=_two_groups, metrics=labelled_accuracy, cbs=list(callbacks))
-
-# %% ../nbs/14_parser.ipynb #479c0e9e
-def train_parser(
-    train_scenes,  # sequence of `Scene`s
-    valid_scenes,  # sequence of `Scene`s from other places
-    config:ParserConfig,  # shape of the network
-    epochs:int=10,  # passes over the training scenes
-    size:int=128,  # side of the training samples, pixels
-    batch_size:int=16,
-    lr:float=3e-3,  # highest learning rate (one-cycle); a quarter of it for an encoder that starts from weights
-    balance:float=.4,  # of the classes, see `class_weights`
-    seed:int=0,  # fixes initial weights, order, crops and colors
-    encoder_weights=None,  # a file for `load_squeezenet_weights`, or 'torchvision'; without it the encoder starts at random
-    start:SceneParser=None,  # a parser of the same configuration to go on from
-    bfloat16:bool=False,  # convolutions in bfloat16: half the time on processors that have it
-    progress:bool=True,  # fastai's progress bar and table
-    callbacks=(),  # further fastai callbacks
-) -> SceneParser:  # in eval mode, on the CPU
-    "Train a parser from scenes with label maps."
-    if start is not None and start.config != config: raise ValueError(f"the parser to start from has {start.config}, not {config}")
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        learn = parser_learner(train_scenes, valid_scenes, config, size, batch_size, lr, balance, callbacks)
-        learn.dls.train.rng = random.Random(seed)
-        if encoder_weights is not None: load_squeezenet_weights(learn.model, encoder_weights)
-        if start is not None: learn.model.load_state_dict(start.state_dict())
-        rates = np.array([lr if encoder_weights is None and start is None else lr/4, lr])
-        with nullcontext() if progress else learn.no_bar(), nullcontext() if progress else learn.no_logging(), \
-             torch.autocast(learn.dls.device.type, torch.bfloat16, enabled=bfloat16, cache_enabled=False):
-            learn.fit_one_cycle(epochs, rates)
-    return learn.model.cpu().eval()
-
-# %% ../nbs/14_parser.ipynb #ae0d19fd
-def _confusion(truth, parsed, n):
-    "Count pixels by true class (row) and parsed class (column), unlabelled ones left out: n×n."
-    known = truth != UNLABELLED
-    return np.bincount(truth[known].astype(np.int64)*n + parsed[known], minlength=n*n).reshape(n, n)
-
-
-def parser_confusion(
-    parser:SceneParser,
-    scenes,  # sequence of `Scene`s in the parser's label set
-    size:int=None,  # short side at which the scenes are parsed, pixels; without it their own size
-) -> np.ndarray:  # int64 S×S: pixels of true class (row) that were parsed as (column)
-    "How often each class is taken for each other one."
-    n = parser.config.n_labels
-    total = np.zeros((n, n), np.int64)
-    for i in range(len(scenes)):
-        scene = scenes[i]
-        if len(scene.label_set) != n: raise ValueError(f"the parser knows {n} classes, scene {scene.name} has {len(scene.label_set)}")
-        if size is not None: scene = scene.resize(size)
-        total += _confusion(scene.labels, parser.parse(scene.image), n)
-    return total
-
-
-def parser_accuracy(
-    parser:SceneParser,
-    scenes,  # sequence of `Scene`s in the parser's label set
-    size:int=None,  # short side at which the scenes are parsed, pixels; without it their own size
-) -> dict:  # pixel_accuracy, mean_iou (over classes that occur), iou (by name, None where absent), n
-    "Score a parser over labelled pixels: share right, and intersection over union per class."
-    c = parser_confusion(parser, scenes, size)
-    union = c.sum(0) + c.sum(1) - c.diagonal()
-    iou = [c[k, k]/union[k] if c[k].sum() else None for k in range(len(c))]
-    found = [v for v in iou if v is not None]
-    names = scenes[0].label_set.classes if len(scenes) else ()
-    return dict(pixel_accuracy=float(c.trace()/max(1, c.sum())), mean_iou=float(np.mean(found)) if found else 0.,
-                iou={k: None if v is None else float(v) for k, v in zip(names, iou)}, n=len(scenes))
 
 # %% ../nbs/14_parser.ipynb #8506e267
 _FORMAT = 'msca parser 1'  # what parser.json says it is
@@ -482,12 +271,12 @@ def load_parser(
     folder,  # as `save_parser` wrote it
 ) -> tuple:  # (`SceneParser` in eval mode, `LabelSet`)
     "Read a parser back; files that are missing, damaged or of another network raise `InputError`. Nothing is unpickled."
-    config, label_set = _read_about(Path(folder)/'parser.json')
-    parser, path = SceneParser(config), Path(folder)/'parser.safetensors'
+    about, path = Path(folder)/'parser.json', Path(folder)/'parser.safetensors'
+    for file in (about, path):
+        if not file.is_file(): raise InputError(f"{file}: no such file; a parser folder holds parser.json and parser.safetensors")
+    config, label_set = _read_about(about)
+    parser, state = SceneParser(config), load_weights_file(path)
     own = _stored(parser)
-    if not path.is_file(): raise InputError(f"{path}: no such file; a parser folder holds parser.json and parser.safetensors")
-    try: state = load_file(path)
-    except (SafetensorError, OSError, ValueError) as e: raise InputError(f"{path}: damaged or not a safetensors file ({_first_line(e)})") from None
     differ = sorted(set(own) ^ set(state)) or [k for k in own if own[k].shape != state[k].shape]
     if differ: raise InputError(f"{path}: does not fit the parser.json beside it ({differ[0]} differs)")
     if not all(v.isfinite().all() for v in state.values()): raise InputError(f"{path}: damaged, some weights are not finite")
@@ -495,9 +284,11 @@ def load_parser(
     return parser.eval(), label_set
 
 
+def _first_line(e): return (str(e).strip() or type(e).__name__).splitlines()[0][:100]
+
+
 def _read_about(path):
     "Configuration and label set from parser.json."
-    if not path.is_file(): raise InputError(f"{path}: no such file; a parser folder holds parser.json and parser.safetensors")
     try: about = json.loads(path.read_text(encoding='utf-8'))
     except (ValueError, OSError) as e: raise InputError(f"{path}: not readable JSON ({_first_line(e)})") from None
     if not isinstance(about, dict) or about.get('format') != _FORMAT: raise InputError(f"{path}: not a parser's description; format {_FORMAT!r} is wanted")

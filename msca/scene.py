@@ -7,7 +7,7 @@ __all__ = ['MIN_SIDE', 'MAX_SIDE', 'load_photo', 'read_ids', 'load_labels', 'Sce
            'write_whole', 'save_image']
 
 # %% ../nbs/01_scene.ipynb #edee6e01
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 import os
 from pathlib import Path
@@ -288,7 +288,8 @@ def write_whole(
         if part.is_file(): part.chmod(_usual_mode())   # some writers make private files
         os.replace(part, path)
     except OSError as e: raise InputError(f'{path}: cannot be written ({e.strerror or _one_line(e)})') from None
-    finally: part.unlink(missing_ok=True)
+    finally:
+        with suppress(OSError): part.unlink(missing_ok=True)   # on a read-only disk there is nothing to remove
 
 
 def save_image(

@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['CROSS', 'SELF', 'Sample', 'resize_scene_arrays', 'PhotoStore', 'fits_stages', 'cross_sample', 'self_sample',
-           'PairDataset', 'collate_samples', 'EpochDataLoader', 'stage_loaders']
+           'PairDataset', 'stack_samples', 'network_batch', 'EpochDataLoader', 'stage_loaders']
 
 # %% ../nbs/22_selfsupervision.ipynb #41278c29
 import warnings
 from typing import NamedTuple
 
+from fastcore.basics import chunked
 import numpy as np
 import torch
 from PIL import Image
@@ -19,9 +20,9 @@ with warnings.catch_warnings():
     from fastai.data.core import DataLoaders
     from fastai.data.load import DataLoader
 
-from .labels import one_hot
-from .patches import nonoverlapping_boxes, overlapping_boxes
-from .scene import image_to_tensor
+from .cache import cached_arrays, scene_keys, weights_digest
+from .labels import InputError, one_hot
+from .patches import Box, nonoverlapping_boxes, overlapping_boxes
 
 # %% ../nbs/22_selfsupervision.ipynb #0e463547
 CROSS, SELF = 0, 1  # task numbers: patch cross-reconstruction, global self-reconstruction
@@ -33,6 +34,7 @@ class Sample(NamedTuple):
     exemplar_labels: np.ndarray  # c̃2: N×N uint8, as the parser sees the exemplar
     truth: np.ndarray  # x1: N×N×3 uint8, what the synthesizer must paint
     task: int  # CROSS or SELF
+    flip: bool = False  # whether all four are still to be mirrored, left to right
 
 # %% ../nbs/22_selfsupervision.ipynb #48839c82
 def resize_scene_arrays(
@@ -50,35 +52,69 @@ def resize_scene_arrays(
 class PhotoStore:
     "Photos of a scene collection at training size, with annotated and parsed maps; never enlarged."
     def __init__(self,
-        scenes,  # sequence of `Scene`
+        scenes,  # sequence of `Scene`; for the cache a source whose scenes have keys, or a `Subset` of one
         size:int,  # N, the network's input size; photos are shrunk to a short side of at most 2N
         parser=None,  # callable: list of PIL photos → list of H×W uint8 maps; None: the annotated map serves as the parsed one
-        cache_bytes:int=4*2**30,  # keep decoded arrays in memory up to this many bytes; what comes later is read anew each time
+        cache=None,  # cache folder, see `cache_folder`; None: keep photos in memory
+        cache_bytes:int=4*2**30,  # in memory, keep arrays up to this many bytes; what comes later is read anew each time
     ):
-        self.scenes, self.size, self.parser, self.cache_bytes = scenes, size, parser, cache_bytes
-        self._cache, self._used = {}, 0
+        self.scenes, self.size, self.parser, self.cache, self.cache_bytes = scenes, size, parser, cache, cache_bytes
+        self._kept, self._used, self._files = {}, 0, None
 
-    def __len__(self): return len(self.scenes)
+    def __len__(self): return len(self._files[0] if self._files else self.scenes)
+
+    def prepare(self,
+        progress=None,  # wraps the loops over photos, called with (iterable, how many), such as fastprogress's `progress_bar`
+    ) -> 'PhotoStore':
+        "Open the cache's files, which are made first if need be. The first photo that is asked for does the same, without a bar."
+        if self.cache is None or self._files: return self
+        keys, by = scene_keys(self.scenes), '' if self.parser is None else weights_digest(self.parser)
+        if keys is None or by is None:
+            what = 'these scenes' if keys is None else 'this parser'
+            warnings.warn(f"{self.cache}: not used, as {what} cannot be told from others; photos are kept in memory")
+            self.cache = None
+            return self
+        options = dict(short_side=2*self.size, photo='bicubic', labels='nearest')
+        photos = cached_arrays(self.cache, 'photos', keys, options, lambda numbers: map(self._decode, numbers), progress)
+        parse = lambda numbers: ((m,) for group in chunked(numbers, 16) for m in self._parse([photos[i] for i in group]))
+        self._files = photos, cached_arrays(self.cache, 'parsed', keys, dict(options, parser=by), parse, progress) if by else None
+        return self
 
     def __getitem__(self,
         i:int,  # index of the scene
     ) -> tuple:  # (photo H×W×3, annotated map H×W, parsed map H×W), uint8
-        "Read, shrink and parse a photo; kept in memory after the first time."
-        if i in self._cache: return self._cache[i]
-        arrays = self._read(i)
+        "A photo and its maps, read only."
+        if self.prepare()._files:
+            (photo, labels), parsed = self._files[0][i], self._files[1]
+            return photo, labels, labels if parsed is None else parsed[i][0]
+        if i in self._kept: return self._kept[i]
+        arrays = self._decode(i)
+        arrays = *arrays, *self._parse([arrays])
         n_bytes = sum(a.nbytes for a in arrays)
-        if self._used + n_bytes <= self.cache_bytes: self._cache[i], self._used = arrays, self._used + n_bytes
+        if self._used + n_bytes <= self.cache_bytes: self._kept[i], self._used = arrays, self._used + n_bytes
         return arrays
 
-    def _read(self, i):
+    def _decode(self, i):
+        "Photo and annotated map of a scene, shrunk."
         scene = self.scenes[i]
         photo, labels = np.asarray(scene.image), np.asarray(scene.labels)
         h, w = photo.shape[:2]
         shrink = 2*self.size/min(h, w)
         if shrink < 1: photo, (labels,) = resize_scene_arrays(photo, [labels], (round(h*shrink), round(w*shrink)))
-        parsed = labels if self.parser is None else np.asarray(self.parser([Image.fromarray(photo)])[0], dtype=np.uint8)
-        if parsed.shape != labels.shape: raise ValueError(f"the parser returned a map of {parsed.shape} for a photo of {labels.shape}")
-        return photo, labels, parsed
+        return photo, labels
+
+    def _parse(self, pairs):
+        "The parsed maps of a few (photo, annotated map)."
+        if self.parser is None: return [labels for _, labels in pairs]
+        maps = [np.asarray(m, dtype=np.uint8) for m in self.parser([Image.fromarray(photo) for photo, _ in pairs])]
+        for m, (_, labels) in zip(maps, pairs, strict=True):
+            if m.shape != labels.shape: raise ValueError(f"the parser returned a map of {m.shape} for a photo of {labels.shape}")
+        return maps
+
+    def __getstate__(self):
+        "For another process: no photos, and where there are files, their names alone."
+        state = dict(self.__dict__, _kept={}, _used=0)
+        return dict(state, scenes=None, parser=None) if self._files else state
 
 # %% ../nbs/22_selfsupervision.ipynb #5d5867a8
 def fits_stages(
@@ -90,6 +126,13 @@ def fits_stages(
     return max(height, width) >= 2*size and min(height, width) >= size
 
 # %% ../nbs/22_selfsupervision.ipynb #14d7cc58
+def _cut(photo, maps, box, size, flip):
+    "What a box on the mirrored (`flip`) or plain photo holds, at `size`×`size` and unmirrored."
+    if flip: box = Box(box.top, photo.shape[1]-box.left-box.side, box.side)
+    mirror = (lambda a: a[:, ::-1]) if flip else (lambda a: a)
+    photo, maps = resize_scene_arrays(photo[box.slices], [mirror(m[box.slices]) for m in maps], (size, size))
+    return photo, [mirror(m) for m in maps]
+
 def cross_sample(
     photo:np.ndarray,  # H×W×3 uint8
     labels:np.ndarray,  # H×W uint8, annotated
@@ -97,14 +140,15 @@ def cross_sample(
     size:int,  # N
     stage:int,  # 1: non-overlapping N patches; 2: overlapping crops of 1.5 N, resized to N
     rng:np.random.Generator,  # source of randomness
+    flip:bool=False,  # draw the patches on the mirrored photo
 ) -> Sample:
     "Cross-reconstruction: paint patch p from its labels and patch q (paper Eq. 9)."
     h, w = photo.shape[:2]
     if stage == 1: p, q = nonoverlapping_boxes(h, w, size, rng)
     else: p, q = overlapping_boxes(h, w, min(round(1.5*size), h, w), rng)
-    truth, (target,) = resize_scene_arrays(photo[p.slices], [labels[p.slices]], (size, size))
-    exemplar, (exemplar_labels,) = resize_scene_arrays(photo[q.slices], [parsed[q.slices]], (size, size))
-    return Sample(target, exemplar, exemplar_labels, truth, CROSS)
+    truth, (target,) = _cut(photo, [labels], p, size, flip)
+    exemplar, (exemplar_labels,) = _cut(photo, [parsed], q, size, flip)
+    return Sample(target, exemplar, exemplar_labels, truth, CROSS, flip)
 
 # %% ../nbs/22_selfsupervision.ipynb #734838b2
 def self_sample(
@@ -113,23 +157,24 @@ def self_sample(
     parsed:np.ndarray,  # H×W uint8, parsed
     size:int,  # N
     rng:np.random.Generator,  # source of randomness
+    flip:bool=False,  # draw the square on the mirrored photo
 ) -> Sample:
     "Self-reconstruction: paint the whole photo (its largest square, at a random place) from its labels and itself (paper Eq. 10)."
     h, w = photo.shape[:2]
     p, _ = overlapping_boxes(h, w, min(h, w), rng)
-    truth, (target, exemplar_labels) = resize_scene_arrays(photo[p.slices], [labels[p.slices], parsed[p.slices]], (size, size))
-    return Sample(target, truth, exemplar_labels, truth, SELF)
+    truth, (target, exemplar_labels) = _cut(photo, [labels, parsed], p, size, flip)
+    return Sample(target, truth, exemplar_labels, truth, SELF, flip)
 
 # %% ../nbs/22_selfsupervision.ipynb #7ff8ba68
 class PairDataset:
     "Training samples of one stage: item i gives the cross sample of photo i, and in stage 2 its self sample too."
     def __init__(self,
         store:PhotoStore,  # photos with their maps
-        stage:int,  # 1 or 2
+        stage:int,  # 1, 2, or 3: self-reconstruction alone, for rivals that are trained so
         seed:int=0,  # every crop and flip is drawn from (seed, epoch, i) alone; at least 0
         flip:bool=True,  # flip half the photos horizontally, with their maps
     ):
-        if stage not in (1, 2): raise ValueError(f"stage is {stage}; it must be 1 or 2")
+        if stage not in (1, 2, 3): raise ValueError(f"stage is {stage}; it must be 1, 2 or 3")
         self.store, self.stage, self.seed, self.flip, self.epoch = store, stage, seed, flip, 0
 
     def __len__(self): return len(self.store)
@@ -138,39 +183,56 @@ class PairDataset:
         i:int,  # photo index
     ) -> list:  # one or two `Sample`s
         "Draw the samples of photo `i` in the current epoch."
-        rng = np.random.default_rng((self.seed, self.epoch, i))
-        arrays = self.store[i]
-        if self.flip and rng.random() < .5: arrays = [np.ascontiguousarray(a[:, ::-1]) for a in arrays]
-        samples = [cross_sample(*arrays, self.store.size, self.stage, rng)]
-        if self.stage == 2: samples.append(self_sample(*arrays, self.store.size, rng))
+        rng, arrays = np.random.default_rng((self.seed, self.epoch, i)), self.store[i]
+        flip = self.flip and bool(rng.random() < .5)
+        samples = [] if self.stage == 3 else [cross_sample(*arrays, self.store.size, self.stage, rng, flip)]
+        if self.stage > 1: samples.append(self_sample(*arrays, self.store.size, rng, flip))
         return samples
 
 # %% ../nbs/22_selfsupervision.ipynb #b39751f0
-def collate_samples(
+def stack_samples(
     items:list,  # lists of `Sample`
+) -> tuple:  # uint8 tensors: c1 B×N×N, x2 B×N×N×3, c̃2 B×N×N, x1 B×N×N×3; flip B (bool); task B
+    "Samples as bytes, side by side: cross samples first, then self samples."
+    samples = sorted((s for item in items for s in item), key=lambda s: s.task)
+    *arrays, task, flip = zip(*samples)
+    return *(torch.from_numpy(np.stack(a)) for a in arrays), torch.tensor(flip), torch.tensor(task)
+
+def network_batch(
+    stacked:tuple,  # from `stack_samples`, on any device
     n_labels:int,  # S
 ) -> tuple:  # (c1 onehot, x2, c̃2 onehot, x1, task)
-    "Batch samples as the synthesizer wants them: cross samples first, then self samples."
-    samples = sorted((s for item in items for s in item), key=lambda s: s.task)
-    ids = lambda maps: one_hot(torch.from_numpy(np.stack(maps)).long(), n_labels)
-    photos = lambda images: torch.stack([image_to_tensor(im) for im in images])
-    return (ids([s.target for s in samples]), photos([s.exemplar for s in samples]), ids([s.exemplar_labels for s in samples]),
-            photos([s.truth for s in samples]), torch.tensor([s.task for s in samples]))
+    "A batch as the synthesizer wants it: mirrored where it has to be, labels one-hot, photos in [-1, 1]."
+    target, exemplar, exemplar_labels, truth, flip, task = stacked
+    def mirrored(x): return torch.where(flip.view(-1, *[1]*(x.ndim-1)), x.flip(2), x)
+    def ids(x): return one_hot(mirrored(x), n_labels)
+    def photos(x): return mirrored(x).permute(0, 3, 1, 2).contiguous().float().div_(127.5).sub_(1)
+    return ids(target), photos(exemplar), ids(exemplar_labels), photos(truth), task
 
-# %% ../nbs/22_selfsupervision.ipynb #32dd525d
+# %% ../nbs/22_selfsupervision.ipynb #317318e5
 class EpochDataLoader(DataLoader):
-    "A fastai loader whose order is drawn from (seed, epoch) alone, and which can start in the middle of an epoch."
+    "A fastai loader whose order is drawn from (seed, epoch) alone, which can start in the middle of an epoch, and be one of several."
     def __init__(self,
         dataset,  # a `PairDataset`
         n_labels:int,  # S
-        bs:int,  # samples a batch; in stage 2 half of them are self-reconstructions
+        bs:int,  # samples a batch, over all processes; in stage 2 half of them are self-reconstructions
         seed:int=0,  # source of the order
         shuffled:bool=True,  # False: always in the dataset's order, the last batch perhaps smaller
+        rank:int=0,  # which of the processes this is, 0…world_size-1
+        world_size:int=1,  # how many processes share every batch
     ):
         per_item = 2 if dataset.stage == 2 else 1
-        super().__init__(dataset, bs=max(1, bs//per_item), num_workers=0, drop_last=shuffled and len(dataset) >= max(1, bs//per_item),
-                         create_batch=lambda items: collate_samples(items, n_labels))
-        self.n_labels, self.seed, self.shuffled, self.skip = n_labels, seed, shuffled, 0
+        photos = max(1, bs//per_item)
+        if photos % world_size:
+            raise InputError(f"batch size {bs} cannot be shared equally by {world_size} processes in stage {dataset.stage}; "
+                             f"it must be a multiple of {per_item*world_size}")
+        super().__init__(dataset, bs=photos//world_size, num_workers=0, drop_last=shuffled and len(dataset) >= photos)
+        self.photos, self.n_labels, self.seed, self.shuffled, self.skip = photos, n_labels, seed, shuffled, 0
+        self.rank, self.world_size = rank, world_size
+
+    def __len__(self):
+        "Batches of a whole epoch, the same for every process."
+        return len(self.dataset)//self.photos if self.drop_last else -(-len(self.dataset)//self.photos)
 
     def set_epoch(self,
         epoch:int,  # counted over the whole training
@@ -180,10 +242,19 @@ class EpochDataLoader(DataLoader):
         self.dataset.epoch, self.skip = epoch, skip
 
     def get_idxs(self):
-        "The epoch's order, less what was used."
+        "This process's share of the epoch's batches, less those that were used."
         n = len(self.dataset)
         order = np.random.default_rng((self.seed, self.dataset.epoch)).permutation(n) if self.shuffled else np.arange(n)
-        return order[self.skip*self.bs:].tolist()
+        batches = [order[b*self.photos:(b+1)*self.photos] for b in range(self.skip, len(self))]
+        return [i for batch in batches for i in self._share(batch).tolist()]
+
+    def _share(self, batch):
+        "An equal, contiguous part of a batch; where there are fewer photos than processes, the last photo for those that would have none."
+        own = np.array_split(batch, self.world_size)[self.rank]
+        return own if len(own) else batch[-1:]
+
+    def create_batch(self, items): return stack_samples(items)
+    def after_batch(self, stacked): return network_batch(stacked, self.n_labels)  # fastai calls it when the batch is on the device
 
 # %% ../nbs/22_selfsupervision.ipynb #c69c51a8
 def stage_loaders(
@@ -191,13 +262,15 @@ def stage_loaders(
     valid:PhotoStore,  # held-out photos
     n_labels:int,  # S
     stage:int,  # 1 or 2
-    batch_size:int,  # samples a batch
+    batch_size:int,  # samples a batch, over all processes
     seed:int=0,  # source of order, crops and flips
     device=None,  # where batches go; None: CPU
+    rank:int=0,  # which of the processes this is
+    world_size:int=1,  # how many processes share every batch
 ) -> DataLoaders:
     "fastai loaders of one stage; inputs are the first three elements of a batch."
-    dls = DataLoaders(EpochDataLoader(PairDataset(train, stage, seed), n_labels, batch_size, seed),
-                      EpochDataLoader(PairDataset(valid, stage, seed, flip=False), n_labels, batch_size, seed, shuffled=False),
-                      device=device or torch.device('cpu'))
+    def loader(photos, learning):
+        return EpochDataLoader(PairDataset(photos, stage, seed, learning), n_labels, batch_size, seed, learning, rank, world_size)
+    dls = DataLoaders(loader(train, True), loader(valid, False), device=device or torch.device('cpu'))
     dls.n_inp = 3
     return dls

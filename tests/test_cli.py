@@ -632,18 +632,18 @@ SMALL = ('train', '--procedural', '16', '--size', '32', '--device', 'cpu', '--pa
 
 
 def test_train_then_synth_then_resume(here, capsys, monkeypatch):
-    import msca.parser
+    import msca.parser_training
 
     def stopped(*_, **__): raise KeyboardInterrupt
     with monkeypatch.context() as patched:  # Ctrl-C before anything is trained
-        patched.setattr(msca.parser, 'train_parser', stopped)
+        patched.setattr(msca.parser_training, 'train_parser', stopped)
         code, _, err = run(capsys, *SMALL, '--out', 'run')
     assert (code, err) == (130, 'msca: stopped; go on with: msca train --out run --resume\n')
     assert [p.name for p in Path('run').iterdir()] == ['options.json']
     code, said, err = run(capsys, 'train', '--out', 'run', '--resume', '--device', 'cpu')
     assert code == 0 and not err, err
     assert [w for w in ('parser', 'pretrain', 'stage1', 'stage2') if f'{w} epoch 1/1' not in said] == []
-    kept = {'config.json', 'model.safetensors', 'parser.json', 'parser.safetensors', 'options.json', 'history.jsonl', 'samples'}
+    kept = {'config.json', 'model.safetensors', 'parser.json', 'parser.safetensors', 'options.json', 'history.csv', 'history.png', 'samples', 'best'}
     assert kept <= {p.name for p in Path('run').iterdir()}
     assert not [p for p in here.rglob('*.tmp')]
     picture, _ = synth(capsys, '--model', 'run')

@@ -10,8 +10,9 @@ import numpy as np
 from PIL import Image
 import pytest
 
+from msca.check import check_dataset
 from msca.datasets import MixedScenes, ProceduralScenes, SceneFolder, place_of, split_by_place, write_scenes
-from msca.labels import InputError, LabelSet, SCENE_LABELS, UNLABELLED, colorize, distinct_colors, label_lut
+from msca.labels import InputError, SCENE_LABELS, UNLABELLED, colorize
 from msca.procedural import procedural_scene
 from msca.scene import Scene, load_labels, load_photo, save_image
 
@@ -255,26 +256,8 @@ def test_sizes_must_agree(scene, tmp_path):
     assert '64×64' in line and '60×64' in line
 
 
-ADE20K = '''wall|building, edifice|sky|floor, flooring|tree|road, route|bed|windowpane, window|grass|sidewalk, pavement|
-person, individual, someone|earth, ground|door, double door|mountain, mount|plant, flora, plant life|car, auto, automobile|
-water|house|sea|field|fence, fencing|rock, stone|railing, rail|signboard, sign|sand|skyscraper|path|stairs, steps|runway|
-river|bridge, span|flower|hill|palm, palm tree|boat|bus|light, light source|truck, motortruck|tower|awning, sunshade|
-streetlight, street lamp|airplane, aeroplane|dirt track|pole|land, ground, soil|van|ship|fountain|swimming pool|
-waterfall, falls|tent|minibike, motorbike|lake|animal|bicycle, bike|sculpture|traffic light|pier, wharf|flag|ceiling|mirror|
-cushion'''
-
-
-def test_ade20k_names_are_known():
-    names = [n.strip() for n in ADE20K.replace('\n', '').split('|')]
-    table, unmatched = label_lut(LabelSet('ade', names, distinct_colors(len(names))), SCENE_LABELS)
-    assert unmatched == []
-    found = {n: SCENE_LABELS.classes[table[i]] for i, n in enumerate(names)}
-    assert found['earth, ground'] == 'sand' and found['windowpane, window'] == 'window' and found['minibike, motorbike'] == 'vehicle'
-    assert found['wall'] == 'building' and found['bridge, span'] == 'other' and found['palm, palm tree'] == 'tree'
-
-
 def test_reading_data_does_not_import_torch():
-    code = 'import msca.datasets, sys; sys.exit("torch" in sys.modules or "matplotlib" in sys.modules)'
+    code = 'import msca.datasets, msca.published, msca.check, sys; sys.exit("torch" in sys.modules or "matplotlib" in sys.modules)'
     assert subprocess.run([sys.executable, '-c', code]).returncode == 0
 
 
@@ -315,6 +298,7 @@ BAD_FOLDERS = {
     'no names': (lambda f: (f / 'classes.txt').write_text(''), 'no class names'),
     'double names': (lambda f: (f / 'classes.txt').write_text('sky\nsky'), "'sky'"),
     'unknown names': (lambda f: (f / 'classes.txt').write_text('qwe\nasd'), 'no class is known'),
+    'JPEG map': (lambda f: first(f, 'labels').rename(first(f, 'labels').with_suffix('.jpg')), 'as JPEG'),
     'photo alone': (lambda f: first(f, 'labels').unlink(), 'has no partner labels'),
     'map alone': (lambda f: first(f, 'images').unlink(), 'has no partner images'),
     'empty': (lambda f: [p.unlink() for d in ('images', 'labels') for p in (f / d).iterdir()], 'empty'),
@@ -348,7 +332,8 @@ def test_bad_files_are_found_on_access_and_by_check(spoil, expected, folder):
     data = SceneFolder(folder)
     assert data[1].size == (32, 32)
     name = data.names[0]
-    for line in (complaint(lambda: data[0]), complaint(data.check)): assert name in line and expected in line
+    line, (fault,) = complaint(lambda: data[0]), check_dataset(data).faults
+    for said in (line, str(fault)): assert name in said and expected in said
 
 
 def test_clutter_is_ignored(folder):
@@ -401,9 +386,9 @@ def test_real_folder(name):
     with warnings.catch_warnings():
         warnings.simplefilter('error')                              # every class of these folders has a counterpart
         data = SceneFolder(path)
-    report = data.check()
-    assert report['unmatched'] == 0 and report['unlabelled'] < REAL[name]
-    assert sum(share > .01 for share in report['classes'].values()) >= 5
+    report = check_dataset(data, most=60, samples=0)
+    assert not report.faults and not report.unmatched and report.unlabelled < REAL[name]
+    assert sum(share > .01 for share in report.classes.values()) >= 5
     sides = [data.split(which) for which in ('train', 'val')]
     assert not set(map(place_of, sides[0].names)) & set(map(place_of, sides[1].names))
     if name != 'coco_stuff_samples': assert .03 < len(sides[1]) / len(data) < .3

@@ -57,6 +57,9 @@ def test_wheel_holds_the_models(wheel, names):
             assert json.loads(z.read(f'msca/pretrained_models/{model}/config.json'))['notice'], f'{model}: what it was trained on and its licence'
 
 
+def test_wheel_holds_the_page_of_the_app(names): assert 'msca/app/app.ipynb' in names
+
+
 @pytest.mark.parametrize('model', MODELS)
 def test_models_have_a_card(names, model):
     assert f'msca/pretrained_models/{model}/MODEL_CARD.md' in names
@@ -65,7 +68,7 @@ def test_models_have_a_card(names, model):
 def test_wheel_holds_nothing_else(wheel, names):
     "No notebooks, tests, caches or leftovers; small enough to download."
     model = r'pretrained_models/[\w-]+/(config\.json|parser\.json|(model|parser)\.safetensors|MODEL_CARD\.md)'
-    inside = rf'msca/(\w+\.py|{model}|samples/[\w-]+\.\w+)|msca-[\w.]+\.dist-info/.+'
+    inside = rf'msca/(\w+\.py|{model}|app/app\.ipynb|samples/[\w-]+\.\w+)|msca-[\w.]+\.dist-info/.+'
     assert [n for n in names if not re.fullmatch(inside, n)] == []
     assert wheel.stat().st_size < 50 * 2**20
     assert re.fullmatch(r'msca-\d+\.\d+\S*-py3-none-any\.whl', wheel.name)
@@ -90,7 +93,7 @@ def test_every_import_is_required():
     "What the modules import at the top comes with the requirements, or with Python."
     settings = (ROOT/'settings.ini').read_text()
     required = {r.split('>')[0] for r in re.search(r'^requirements = (.*)$', settings, re.M)[1].split()}
-    distribution = {'PIL': 'pillow', 'sklearn': 'scikit-learn', 'fastprogress': 'fastai', 'IPython': 'ipywidgets'}
+    distribution = {'PIL': 'pillow', 'sklearn': 'scikit-learn', 'fastprogress': 'fastai', 'IPython': 'ipywidgets', 'traitlets': 'ipywidgets'}
     for path in (ROOT/'msca').glob('*.py'):
         for name in re.findall(r'^ *(?:from|import) ([A-Za-z_]\w*)', path.read_text(), re.M):
             assert name in sys.stdlib_module_names or name == 'msca' or distribution.get(name, name) in required, f'{path.name} imports {name}'
