@@ -305,6 +305,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                     'msca/evidence_commands.py'),
                                         'msca.evidence_commands.check_same_classes': ( 'evidence_commands.html#check_same_classes',
                                                                                        'msca/evidence_commands.py'),
+                                        'msca.evidence_commands.check_series': ( 'evidence_commands.html#check_series',
+                                                                                 'msca/evidence_commands.py'),
                                         'msca.evidence_commands.chosen_metrics': ( 'evidence_commands.html#chosen_metrics',
                                                                                    'msca/evidence_commands.py'),
                                         'msca.evidence_commands.chosen_parser': ( 'evidence_commands.html#chosen_parser',

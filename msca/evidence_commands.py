@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['TASK_NAMES', 'HELD_OUT', 'COMMANDS', 'add_scene_options', 'add_task_options', 'check_questions', 'question_scenes',
            'chosen_parser', 'chosen_metrics', 'weight_files', 'Examination', 'evaluate_model', 'model_names',
-           'check_same_classes', 'compare', 'series_scenes', 'series_parser', 'series_plan', 'reproduce']
+           'check_same_classes', 'compare', 'series_scenes', 'series_parser', 'series_plan', 'check_series',
+           'reproduce']
 
 # %% ../nbs/65_evidence_commands.ipynb #f1224e20
 import argparse
@@ -327,6 +328,18 @@ def series_plan(
     return keep_plan(Plan(models, args.seeds, args.config, config.to_dict(), wanted, photos, generator_updates(config, photos), words), args.out)
 
 
+def check_series(
+    args,  # what argparse read
+    config,  # the full model's recipe
+):
+    "Fail, before anything is read, at models, seeds or updates that cannot be."
+    from msca.baselines import variant_recipe
+    from msca.reproduce import TRAINED, Plan, fitted_schedule
+    plan = Plan(args.models or TRAINED, args.seeds, args.config, {}, 1, 1, 1, '')
+    for name in plan.models: variant_recipe(name, config)
+    if args.updates: fitted_schedule(config, args.updates, 1_000_000)
+
+
 def _series_materials(args, config, device):
     "Scenes, parser and recipes of a series; what it learns from, in words."
     from msca.baselines import variant_recipe
@@ -352,6 +365,7 @@ def reproduce(args):
     for name in _NOT_HERE: setattr(args, name, getattr(args, name, None))
     config, device = training_recipe(args), best_device(args.device)
     args.size = config.size
+    check_series(args, config)
     materials, words = _series_materials(args, config, device)
     plan = series_plan(args, config, materials, words)
     print(f'{len(plan.trainings)} trainings of {plan.updates} updates each over {plan.photos} scenes, on {device}', flush=True)

@@ -122,7 +122,7 @@ def keep_plan(
         with write_whole(path) as part: part.write_text(json.dumps(asdict(plan), indent=1)+'\n', encoding='utf-8')
         return plan
     keys = [f.name for f in fields(Plan) if getattr(before, f.name) != getattr(plan, f.name)]
-    if keys: raise InputError(f"{path}: this series was begun with another {' and '.join(keys)}; use the same options or another folder")
+    if keys: raise InputError(f"{path}: this series was begun with another {', '.join(keys)}; use the same options or another folder")
     return before
 
 
