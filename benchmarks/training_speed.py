@@ -59,6 +59,7 @@ def seconds(config, device, store, n):
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument('--out', type=Path, required=True)
+    ap.add_argument('--options', nargs='+', default=list(OPTIONS), choices=list(OPTIONS), help='which to measure, plain first (default: all)')
     ap.add_argument('--size', type=int, default=128)
     ap.add_argument('--iterations', type=int, default=9)
     ap.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
@@ -70,7 +71,8 @@ def main():
     for i in range(len(store)): store[i]
     plain = TrainingConfig(size=a.size)
     rows = {}
-    for name, changes in OPTIONS.items():
+    for name in a.options:
+        changes = OPTIONS[name]
         start = time.perf_counter()
         try: step, memory = seconds(replace(plain, **changes), device, store, a.iterations)
         except Exception as e: rows[name] = dict(failed=' '.join(str(e).split())[:200])
@@ -78,7 +80,7 @@ def main():
                                 all_iterations=round(time.perf_counter()-start, 1), **({'gigabytes': memory} if memory else {}))
         print(name, rows[name], flush=True)
     what = torch.cuda.get_device_name() if device.type == 'cuda' else f'{platform.processor() or platform.machine()}, one thread'
-    a.out.write_text(json.dumps(dict(command=f'python benchmarks/training_speed.py --out {a.out} --size {a.size} --iterations {a.iterations}', device=what,
+    a.out.write_text(json.dumps(dict(command=f'python benchmarks/training_speed.py --out {a.out} --size {a.size} --iterations {a.iterations} --options '+' '.join(repr(o) for o in a.options), device=what,
                                      torch=torch.__version__, unit='seconds of processor time per iteration' if device.type == 'cpu' else 'seconds per iteration',
                                      batch_size=plain.batch_size, rows=rows), indent=1)+'\n')
 

@@ -272,7 +272,7 @@ def _notes(c):
     n, size = {x['n'] for x in settings['tasks'].values()}, {x['size'] for x in settings['tasks'].values()}
     lines = [f"Questions per task: {', '.join(map(str, sorted(n)))}, at {size.pop()}×{size.pop() if size else next(iter(settings['tasks'].values()))['size']} pixels."]
     lines += [f'{title}: {settings[k]}.' for k, title in (('data', 'Scenes'), ('exemplar_maps', "Exemplars' label maps")) if k in settings]
-    lines += ['Value ± half of the 95 % bootstrap interval over questions (metrics of sets have none); the best in bold.']
+    lines += ['Value ± half of the 95 % bootstrap interval over questions (metrics of sets have none)' + ('; the best in bold.' if len(c.models) > 1 else '.')]
     lines += [f'Not measured: {k} ({reason}).' for k, reason in about['unavailable'].items()] + [f'Remark: {r}.' for r in about['remarks']]
     return '\n'.join(f'- {line}' for line in lines)+'\n'
 

@@ -68,7 +68,7 @@ def test_models_have_a_card(names, model):
 def test_wheel_holds_nothing_else(wheel, names):
     "No notebooks, tests, caches or leftovers; small enough to download."
     model = r'pretrained_models/[\w-]+/(config\.json|parser\.json|(model|parser)\.safetensors|MODEL_CARD\.md)'
-    inside = rf'msca/(\w+\.py|{model}|app/app\.ipynb|samples/[\w-]+\.\w+)|msca-[\w.]+\.dist-info/.+'
+    inside = rf'msca/(\w+\.py|{model}|app/\w+\.ipynb|samples/[\w-]+\.\w+)|msca-[\w.]+\.dist-info/.+'
     assert [n for n in names if not re.fullmatch(inside, n)] == []
     assert wheel.stat().st_size < 50 * 2**20
     assert re.fullmatch(r'msca-\d+\.\d+\S*-py3-none-any\.whl', wheel.name)
@@ -90,13 +90,15 @@ def test_metadata(wheel, names):
 
 
 def test_every_import_is_required():
-    "What the modules import at the top comes with the requirements, or with Python."
+    "What the modules import at the top comes with the requirements, or with Python; what a function imports may come with an extra."
     settings = (ROOT/'settings.ini').read_text()
-    required = {r.split('>')[0] for r in re.search(r'^requirements = (.*)$', settings, re.M)[1].split()}
-    distribution = {'PIL': 'pillow', 'sklearn': 'scikit-learn', 'fastprogress': 'fastai', 'IPython': 'ipywidgets', 'traitlets': 'ipywidgets'}
+    listed = lambda pattern: {r.split('>')[0] for line in re.findall(rf'^{pattern}requirements = (.*)$', settings, re.M) for r in line.split()}
+    required, extras = listed(''), listed('(?:app|evidence|distributed)_')
+    distribution = {'PIL': 'pillow', 'sklearn': 'scikit-learn', 'IPython': 'ipywidgets', 'traitlets': 'ipywidgets', 'torch_fidelity': 'torch-fidelity'}
     for path in (ROOT/'msca').glob('*.py'):
-        for name in re.findall(r'^ *(?:from|import) ([A-Za-z_]\w*)', path.read_text(), re.M):
-            assert name in sys.stdlib_module_names or name == 'msca' or distribution.get(name, name) in required, f'{path.name} imports {name}'
+        for inside, name in re.findall(r'^( *)(?:from|import) ([A-Za-z_]\w*)', path.read_text(), re.M):
+            known = required | extras if inside else required
+            assert name in sys.stdlib_module_names or name == 'msca' or distribution.get(name, name) in known, f'{path.name} imports {name}'
 
 
 # ---- installed --------------------------------------------------------------------------------------------------------
