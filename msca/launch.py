@@ -10,6 +10,7 @@ import gc
 import os
 import subprocess
 import sys
+import time
 import warnings
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from datetime import timedelta
@@ -48,8 +49,9 @@ def process_group(
             quiet.enter_context(warnings.catch_warnings())
             warnings.simplefilter('ignore')
         yield
-    gc.collect()  # what still holds the connection, as a wrapped model in a cycle does, would end the process badly
+    gc.collect()
     barrier()  # nor does anybody leave: a launcher ends all when one has gone
+    time.sleep(.2)  # gloo's threads let go of the last tensors; in an interpreter that is shutting down they would abort it
     dist.destroy_process_group()
 
 # %% ../nbs/26_launch.ipynb #9f4af48d
