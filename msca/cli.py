@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from .app_commands import COMMANDS as APP_COMMANDS
 from .evidence_commands import COMMANDS as EVIDENCE_COMMANDS
 from .labels import InputError
+from .model_commands import COMMANDS as MODEL_COMMANDS
 from .options import CommandFailed, command_parser
 from .picture_commands import COMMANDS as PICTURE_COMMANDS
 from .steering_commands import COMMANDS as STEERING_COMMANDS
@@ -22,7 +23,7 @@ from .study_commands import COMMANDS as STUDY_COMMANDS
 from .training_commands import COMMANDS as TRAINING_COMMANDS
 
 # %% ../nbs/69_cli.ipynb #ee6b5dd0
-COMMANDS = (*PICTURE_COMMANDS, *TRAINING_COMMANDS, *STEERING_COMMANDS, *EVIDENCE_COMMANDS, *STUDY_COMMANDS, *APP_COMMANDS)
+COMMANDS = (*PICTURE_COMMANDS, *TRAINING_COMMANDS, *STEERING_COMMANDS, *EVIDENCE_COMMANDS, *STUDY_COMMANDS, *MODEL_COMMANDS, *APP_COMMANDS)
 
 def build_parser() -> argparse.ArgumentParser:
     "The whole command line, without importing torch."

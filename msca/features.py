@@ -162,7 +162,7 @@ class LabelPyramid(nn.Module):
         h, w = onehot.shape[-2:]
         above, feats = None, []
         for i in reversed(range(N_SCALES)):
-            c = F.interpolate(onehot, (h >> i, w >> i), mode='nearest-exact') if i else onehot
+            c = F.interpolate(onehot, (h//2**i, w//2**i), mode='nearest-exact') if i else onehot
             if above is not None: c = torch.cat([F.interpolate(above, scale_factor=2, mode='bilinear', align_corners=False), c], 1)
             above = F.leaky_relu(self.convs[i](c), .2)
             feats.append(above)

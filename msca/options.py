@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['COUNT', 'SEED', 'TRAINING_SIDE', 'CommandFailed', 'whole_number', 'picture_side', 'device_name', 'add_model_options',
-           'add_map_options', 'command_parser', 'check_inputs', 'check_writable', 'check_output', 'progress_bar',
-           'load_synthesizer']
+           'add_segmenter_option', 'add_map_options', 'command_parser', 'check_inputs', 'check_writable',
+           'check_output', 'progress_bar', 'load_synthesizer']
 
 # %% ../nbs/61_options.ipynb #33aad719
 import argparse
@@ -59,8 +59,16 @@ def add_model_options(
     p:argparse.ArgumentParser,  # a command's parser
 ):
     "`--model` and `--device`."
-    p.add_argument('--model', metavar='NAME|DIR', help='a shipped model or a checkpoint folder (default: the shipped model scenes-128)')
+    p.add_argument('--model', metavar='NAME|DIR',
+                   help='a shipped model, a checkpoint folder, or owner/name on the Hugging Face Hub (default: the shipped model scenes-128)')
     p.add_argument('--device', type=device_name, default='auto', help='auto, cpu, cuda or mps (default: auto)')
+
+def add_segmenter_option(
+    p:argparse.ArgumentParser,  # a command's parser
+):
+    "`--segmenter`."
+    p.add_argument('--segmenter', metavar='NAME|DIR',
+                   help="a segmentation model of transformers (id on the Hub, or folder) that reads photos in place of the model's parser")
 
 def add_map_options(
     p:argparse.ArgumentParser,  # a command's parser
@@ -137,9 +145,10 @@ def load_synthesizer(
     model:str,  # what was given for `--model`
     device:str,  # and for `--device`
     vgg_weights='imagenet',  # and for `--vgg-weights`
+    segmenter=None,  # and for `--segmenter`
 ):  # `Synthesizer`
     "The model that a command asks for, with progress bars on long work."
     from msca.pretrained import Synthesizer
-    s = Synthesizer.load(model, device, vgg_weights, quiet=True)
+    s = Synthesizer.load(model, device, vgg_weights, quiet=True, segmenter=segmenter)
     s.progress = progress_bar
     return s

@@ -28,8 +28,10 @@ from .interpolation import read_exemplar as regional_styles, read_target
 from .labels import InputError, LabelSet, colorize, one_hot, resize_labels
 from .parser import load_parser
 from .scene import MAX_SIDE, MIN_SIDE, Scene, image_to_tensor, load_labels, load_photo, tensor_to_image
+from .segmenters import find_segmenter
 from .synthesizer import SceneSynthesizer, load_synthesizer, read_config
 from .tiles import synthesize_in_tiles
+from .weights import HUB_NAME, hub_folder
 
 # %% ../nbs/60_pretrained.ipynb #b56a351f
 PRETRAINED = Path(__file__).parent/'pretrained_models' if '__file__' in globals() else Path('../msca/pretrained_models')
@@ -41,12 +43,13 @@ def shipped_models() -> dict:  # name → one line on what it was trained on and
     return {f.name: read_config(f).get('notice', '') for f in folders}
 
 def model_folder(
-    name_or_path=None,  # a shipped model's name, or a checkpoint folder; None: the default model
+    name_or_path=None,  # a shipped model's name, a checkpoint folder, or owner/name on the Hugging Face Hub; None: the default model
 ) -> Path:
-    "Where a model lies; `InputError` when there is none of that name."
+    "Where a model lies; `InputError` when there is none of that name. Only a name on the Hub may be downloaded."
     name = DEFAULT_MODEL if name_or_path is None else str(name_or_path)
     if (PRETRAINED/name/'config.json').is_file() and Path(name).name == name: return PRETRAINED/name
     if name and Path(name).is_dir(): return Path(name)
+    if HUB_NAME.fullmatch(name) and not name.startswith('.'): return hub_folder(name)
     raise InputError(f"{name!r}: neither a shipped model ({', '.join(shipped_models()) or 'none installed'}) nor a checkpoint folder")
 
 # %% ../nbs/60_pretrained.ipynb #609a357b
@@ -151,15 +154,16 @@ class Synthesizer:
 
     @classmethod
     def load(cls,
-        name_or_path=None,  # a shipped model's name or a checkpoint folder; None: the default model
+        name_or_path=None,  # a shipped model's name, a checkpoint folder, or owner/name on the Hugging Face Hub; None: the default model
         device:str='auto',  # 'auto', 'cpu', 'cuda' or 'mps'
         vgg_weights='imagenet',  # for models with VGG-19 features: 'imagenet' or a local file
         quiet:bool=False,  # do not print the model's notice
+        segmenter=None,  # in place of the model's parser: callable (PIL photo → ids H×W), or the name of a model of transformers
     ) -> 'Synthesizer':
-        "Load a model from the package or from disk; nothing is downloaded (but for VGG-19, where a model uses it) and nothing unpickled."
+        "Load a model from the package or from disk; nothing is downloaded but what is asked for by a name on the Hub (and VGG-19, where a model uses it), and nothing unpickled."
         folder, device = model_folder(name_or_path), best_device(device)
         model, label_set, meta = _load_model(folder, vgg_weights)
-        parser = _load_parser(folder, label_set, device)
+        parser = _load_parser(folder, label_set, device) if segmenter is None else find_segmenter(segmenter, label_set, device)
         self = cls(fold_spectral_norm(model), label_set, meta['size'], parser, folder.resolve().name, str(meta.get('notice') or ''), device)
         if self.notice and not quiet: print(f'msca: {self}', file=sys.stderr)
         return self

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from .labels import InputError
-from .options import (COUNT, SEED, TRAINING_SIDE, add_map_options, add_model_options, check_inputs, check_output, load_synthesizer,
+from .options import (COUNT, SEED, TRAINING_SIDE, add_map_options, add_model_options, add_segmenter_option, check_inputs, check_output, load_synthesizer,
                           picture_side, progress_bar, whole_number)
 
 # %% ../nbs/63_steering_commands.ipynb #25f6e4ed
@@ -44,6 +44,7 @@ def _interpolate_arguments(p):
     p.add_argument('--animation', metavar='A.gif', help='with --steps: also write the strip as an animation, .gif or .webp')
     add_map_options(p)
     add_model_options(p)
+    add_segmenter_option(p)
 
 # %% ../nbs/63_steering_commands.ipynb #c63c1d1f
 def _masks(args, ids, s):
@@ -72,7 +73,7 @@ def interpolate(args):
     from msca.interpolation import save_animation, simplex_weights
     from msca.scene import save_image
     if args.weights: simplex_weights(args.weights, len(args.exemplars))
-    s = load_synthesizer(args.model, args.device)
+    s = load_synthesizer(args.model, args.device, segmenter=args.segmenter)
     picture, frames = _interpolated(args, s)
     if args.animation: save_animation(frames, args.animation)
     save_image(picture, args.out)
@@ -112,6 +113,7 @@ def _extrapolate_arguments(p):
     p.add_argument('--seed', type=SEED, default=0, help="of the windows' positions (default: 0)")
     add_map_options(p)
     add_model_options(p)
+    add_segmenter_option(p)
 
 def extrapolate(args):
     "`msca extrapolate`: beyond the border."
@@ -121,7 +123,7 @@ def extrapolate(args):
     from PIL import Image
     from msca.extrapolation import insert_patch
     from msca.scene import save_image
-    s = load_synthesizer(args.model, args.device)
+    s = load_synthesizer(args.model, args.device, segmenter=args.segmenter)
     common = dict(size=args.size, exemplar_layout=args.exemplar_layout, classes=args.classes, palette=args.palette)
     if args.seamless: picture = s.panorama(args.layout, args.exemplar, **common)
     else: picture = s.extrapolate(args.layout, args.exemplar, seed=args.seed, **common)
@@ -144,6 +146,7 @@ def _explain_arguments(p):
                    help="short side of the picture; with --data side of the photos (default: the model's training size)")
     add_map_options(p)
     add_model_options(p)
+    add_segmenter_option(p)
 
 def explain(args):
     "`msca explain`: attention pictures of one synthesis, or transfer matrix and dendrogram of a dataset."
@@ -155,7 +158,7 @@ def explain(args):
     check_inputs(*inputs)
     from msca.explain import figure_image
     from msca.scene import save_image
-    s = load_synthesizer(args.model, args.device)
+    s = load_synthesizer(args.model, args.device, segmenter=args.segmenter)
     if not one: return _explain_data(args, s, out)
     told = s.explanation(args.layout, args.exemplar, args.exemplar_layout, args.size, classes=args.classes, palette=args.palette)
     save_image(figure_image(told.summary(), 120), out/'summary.png')
@@ -185,6 +188,7 @@ def _grid_arguments(p):
     p.add_argument('--tile', type=whole_number(16, 1024), default=128, metavar='N', help='side of a picture in the grid (default: 128)')
     add_map_options(p)
     add_model_options(p)
+    add_segmenter_option(p)
 
 def grid(args):
     "`msca grid`: layouts down, exemplars across."
@@ -193,7 +197,7 @@ def grid(args):
     check_inputs(*inputs)
     from msca.pretrained import grid_picture
     from msca.scene import load_photo, save_image
-    s = load_synthesizer(args.model, args.device)
+    s = load_synthesizer(args.model, args.device, segmenter=args.segmenter)
     ready = [s.read_layout(c, args.size, args.classes, args.palette) for c in args.layouts]
     layouts = [r.ids[:r.size[0], :r.size[1]] for r in ready]
     styles = [s.read_exemplar(x) for x in args.exemplars]

@@ -293,6 +293,28 @@ def test_model_that_is_not_there(here, capsys, name):
     refused(capsys, here, (*GOOD, '--model', name), repr(name), 'scenes-128')
 
 
+def test_model_on_the_hub_that_is_not_there(here, capsys, monkeypatch):
+    import huggingface_hub
+    def fail(*args, **kwargs): raise OSError('unreachable')
+    monkeypatch.setattr(huggingface_hub, 'snapshot_download', fail)
+    refused(capsys, here, (*GOOD, '--model', 'somebody/model'), 'somebody/model', 'no such folder here', 'Hub')
+
+
+def test_segmenter(here, capsys):
+    "A segmentation model of transformers reads the photo; one that is not there is refused."
+    from transformers import SegformerConfig, SegformerForSemanticSegmentation, SegformerImageProcessor
+    names = {0: 'sky', 1: 'car'}
+    config = SegformerConfig(num_encoder_blocks=2, depths=[1, 1], sr_ratios=[4, 2], hidden_sizes=[8, 8], num_attention_heads=[1, 1], patch_sizes=[7, 3], strides=[4, 2],
+                             mlp_ratios=[1, 1], decoder_hidden_size=8, id2label=names, label2id={v: k for k, v in names.items()})
+    SegformerForSemanticSegmentation(config).save_pretrained('theirs')
+    SegformerImageProcessor(size=dict(height=64, width=64)).save_pretrained('theirs')
+    assert main(['parse', '--image', 'photo.png', '--out', 'm.png', '--model', 'model', '--segmenter', 'theirs']) == 0
+    with Image.open('m.png') as im: assert set(np.unique(np.asarray(im))) <= {0, 14}
+    assert main([*GOOD, '--model', 'model', '--segmenter', 'theirs']) == 0
+    capsys.readouterr()
+    refused(capsys, here, (*GOOD, '--model', 'model', '--segmenter', './gone'), './gone', 'no semantic segmentation model')
+
+
 def test_folder_that_is_no_model(here, capsys):
     Path('empty').mkdir()
     for command in (GOOD, ('labels',)): refused(capsys, here, (*command, '--model', 'empty'), 'empty', 'config.json')

@@ -93,7 +93,7 @@ def test_every_import_is_required():
     "What the modules import at the top comes with the requirements, or with Python; what a function imports may come with an extra."
     settings = (ROOT/'settings.ini').read_text()
     listed = lambda pattern: {r.split('>')[0] for line in re.findall(rf'^{pattern}requirements = (.*)$', settings, re.M) for r in line.split()}
-    required, extras = listed(''), listed('(?:app|evidence|distributed)_')
+    required, extras = listed(''), listed('(?:app|evidence|distributed|export|huggingface)_')
     distribution = {'PIL': 'pillow', 'sklearn': 'scikit-learn', 'IPython': 'ipywidgets', 'traitlets': 'ipywidgets', 'torch_fidelity': 'torch-fidelity'}
     for path in (ROOT/'msca').glob('*.py'):
         for inside, name in re.findall(r'^( *)(?:from|import) ([A-Za-z_]\w*)', path.read_text(), re.M):

@@ -1,0 +1,100 @@
+"The exported forms: the same pictures as the synthesizer, in processes that cannot see this package."
+import json
+from pathlib import Path
+import subprocess
+import sys
+
+import numpy as np
+import onnxruntime
+from PIL import Image
+import pytest
+import torch
+
+from msca import Synthesizer
+from msca.cli import main
+from msca.parser import load_parser
+from msca.picture_commands import demo_inputs, indexed_image
+from msca.portable import PortableParser, PortableSynthesizer
+from msca.pretrained import model_folder
+
+ISOLATED = [sys.executable, '-W', 'ignore', '-c',
+            'import sys; sys.modules["msca"] = None\nimport runpy; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name="__main__")']
+SIZES = (1, 128, 128, 128, 128), (2, 48, 96, 112, 64)  # batch, layout, exemplar
+CLOSE = 1e-3
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    "The shipped model, exported by the command."
+    out = tmp_path_factory.mktemp('portable')/'model'
+    assert main(['export', '--out', str(out)]) == 0
+    return out
+
+
+@pytest.fixture(scope='module')
+def synthesizer(): return Synthesizer.load(device='cpu', quiet=True)
+
+
+def inputs(b, height, width, h, w):
+    "Random ids, known, unknown and unlabelled, and a random photo."
+    rng = np.random.default_rng(0)
+    ids = [rng.choice([*range(17), 200, 255], s).astype(np.uint8) for s in ((b, height, width), (b, h, w))]
+    return dict(layout=ids[0], exemplar=rng.integers(0, 256, (b, h, w, 3), dtype=np.uint8), exemplar_layout=ids[1])
+
+
+@pytest.mark.parametrize('size', SIZES)
+def test_synthesizer(folder, synthesizer, size):
+    "ONNX and torch.export agree with the network, at sizes that they were not traced with."
+    given = inputs(*size)
+    tensors = [torch.from_numpy(v) for v in given.values()]
+    with torch.inference_mode():
+        wanted = PortableSynthesizer(synthesizer.model)(*tensors).numpy()
+        program = torch.export.load(folder/'synthesizer.pt2').module()(*tensors).numpy()
+    graph, = onnxruntime.InferenceSession(str(folder/'synthesizer.onnx')).run(['picture'], given)
+    assert wanted.std() > .02
+    assert abs(program-wanted).max() < CLOSE and abs(graph-wanted).max() < CLOSE
+
+
+def test_parser(folder):
+    photo = np.asarray(demo_inputs(128)[1]['photo'].resize((160, 128)))[None]
+    with torch.inference_mode():
+        wanted = PortableParser(load_parser(model_folder())[0])(torch.from_numpy(photo)).numpy()
+        program = torch.export.load(folder/'parser.pt2').module()(torch.from_numpy(photo)).numpy()
+    graph, = onnxruntime.InferenceSession(str(folder/'parser.onnx')).run(None, dict(photo=photo))
+    assert len(np.unique(wanted)) > 2
+    assert (program == wanted).mean() > .999 and (graph == wanted).mean() > .999
+
+
+def test_paint(folder, synthesizer, tmp_path):
+    "paint.py makes the synthesizer's picture without this package and without torch."
+    layouts, exemplars = demo_inputs(128)
+    scene = layouts['coast']
+    indexed_image(scene.labels, scene.label_set).save(tmp_path/'layout.png')
+    exemplars['sunset'].save(tmp_path/'exemplar.png')
+    ids = synthesizer.parse(exemplars['sunset'])
+    indexed_image(ids, scene.label_set).save(tmp_path/'ids.png')
+    text = (folder/'paint.py').read_text()
+    assert 'torch' not in text and 'msca' not in text
+    for more, exemplar_layout in (([], None), ([tmp_path/'ids.png'], ids)):
+        done = subprocess.run([*ISOLATED, folder/'paint.py', tmp_path/'layout.png', tmp_path/'exemplar.png', tmp_path/'out.png', *more], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        wanted = np.asarray(synthesizer(scene, exemplars['sunset'], exemplar_layout), int)
+        with Image.open(tmp_path/'out.png') as im: assert abs(np.asarray(im, int)-wanted).max() <= 1
+    assert subprocess.run([*ISOLATED, folder/'paint.py'], capture_output=True).returncode == 1
+
+
+def test_folder(folder, synthesizer):
+    "What a program in another language needs to know."
+    about = json.loads((folder/'model.json').read_text())
+    assert about['classes'] == list(synthesizer.label_set.classes) and about['size'] == 128 and 'non-commercial' in about['notice']
+    assert {p.name for p in folder.iterdir()} == {'synthesizer.onnx', 'synthesizer.pt2', 'parser.onnx', 'parser.pt2', 'model.json', 'paint.py'}
+
+
+def test_refused(tmp_path, capsys):
+    "One line, exit code 2, nothing written."
+    for argv, says in ((['--model', 'nothing', '--out', str(tmp_path/'a')], 'neither a shipped model'),
+                       (['--out', str(model_folder())], "a model's own folder")):
+        assert main(['export', *argv]) == 2
+        said = capsys.readouterr().err
+        assert says in said and said.count('\n') == 1
+    assert not (tmp_path/'a').exists()
