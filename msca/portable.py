@@ -8,6 +8,7 @@ __all__ = ['FORMATS', 'PAINT', 'PortableSynthesizer', 'PortableParser', 'export_
 # %% ../nbs/18_portable.ipynb #8ac4f062
 import json
 from pathlib import Path
+from textwrap import dedent
 
 import torch
 from torch import nn
@@ -101,46 +102,47 @@ def write_onnx(
 
 # %% ../nbs/18_portable.ipynb #8f6d9494
 FORMATS = 'onnx', 'torch'
-PAINT = '''"""Paint a layout in the style of a photo: python paint.py LAYOUT.png EXEMPLAR.jpg OUT.png [EXEMPLAR_LAYOUT.png]
+PAINT = dedent('''\
+    """Paint a layout in the style of a photo: python paint.py LAYOUT.png EXEMPLAR.jpg OUT.png [EXEMPLAR_LAYOUT.png]
 
-Needs onnxruntime, numpy and Pillow. Label maps are 8-bit pictures of ids; model.json names them. 255 is unlabelled.
-"""
-import json
-import sys
-from pathlib import Path
+    Needs onnxruntime, numpy and Pillow. Label maps are 8-bit pictures of ids; model.json names them. 255 is unlabelled.
+    """
+    import json
+    import sys
+    from pathlib import Path
 
-import numpy as np
-import onnxruntime
-from PIL import Image
+    import numpy as np
+    import onnxruntime
+    from PIL import Image
 
-HERE = Path(__file__).parent
-ABOUT = json.loads((HERE/'model.json').read_text(encoding='utf-8'))
-
-
-def read(path, how):
-    "A picture, its short side brought to the model's size, both sides to multiples of 16."
-    with Image.open(path) as im: im = im.convert('RGB') if how == Image.Resampling.LANCZOS else im.convert('L') if im.mode not in ('L', 'P') else im.copy()
-    scale = ABOUT['size']/min(im.size)
-    return np.asarray(im.resize([max(32, round(n*scale/16)*16) for n in im.size], how))[None]
+    HERE = Path(__file__).parent
+    ABOUT = json.loads((HERE/'model.json').read_text(encoding='utf-8'))
 
 
-def network(name): return onnxruntime.InferenceSession(str(HERE/name), providers=['CPUExecutionProvider'])
+    def read(path, how):
+        "A picture, its short side brought to the model's size, both sides to multiples of 16."
+        with Image.open(path) as im: im = im.convert('RGB') if how == Image.Resampling.LANCZOS else im.convert('L') if im.mode not in ('L', 'P') else im.copy()
+        scale = ABOUT['size']/min(im.size)
+        return np.asarray(im.resize([max(32, round(n*scale/16)*16) for n in im.size], how))[None]
 
 
-def main(layout, exemplar, out, exemplar_layout=None):
-    photo = read(exemplar, Image.Resampling.LANCZOS)
-    if exemplar_layout: ids = read(exemplar_layout, Image.Resampling.NEAREST)
-    elif (HERE/'parser.onnx').exists(): ids, = network('parser.onnx').run(None, dict(photo=photo))
-    else: sys.exit('this model has no parser: give the label map of the exemplar too')
-    inputs = dict(layout=read(layout, Image.Resampling.NEAREST), exemplar=photo, exemplar_layout=ids)
-    picture, = network('synthesizer.onnx').run(None, inputs)
-    Image.fromarray((picture[0]*255).round().astype(np.uint8)).save(out)
+    def network(name): return onnxruntime.InferenceSession(str(HERE/name), providers=['CPUExecutionProvider'])
 
 
-if __name__ == '__main__':
-    if not 4 <= len(sys.argv) <= 5: sys.exit(__doc__)
-    main(*sys.argv[1:])
-'''
+    def main(layout, exemplar, out, exemplar_layout=None):
+        photo = read(exemplar, Image.Resampling.LANCZOS)
+        if exemplar_layout: ids = read(exemplar_layout, Image.Resampling.NEAREST)
+        elif (HERE/'parser.onnx').exists(): ids, = network('parser.onnx').run(None, dict(photo=photo))
+        else: sys.exit('this model has no parser: give the label map of the exemplar too')
+        inputs = dict(layout=read(layout, Image.Resampling.NEAREST), exemplar=photo, exemplar_layout=ids)
+        picture, = network('synthesizer.onnx').run(None, inputs)
+        Image.fromarray((picture[0]*255).round().astype(np.uint8)).save(out)
+
+
+    if __name__ == '__main__':
+        if not 4 <= len(sys.argv) <= 5: sys.exit(__doc__)
+        main(*sys.argv[1:])
+    ''')
 
 
 def write_portable(
