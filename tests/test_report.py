@@ -210,6 +210,22 @@ def test_compare(whole, features, capsys, tmp_path):
     assert sheet.width > 5*128 and sheet.height > 6*128
 
 
+def test_the_committed_table(features, capsys, tmp_path):
+    "The shipped models, asked again, give the committed numbers; SqueezeNet's where its own weights are at hand."
+    committed = json.loads((Path(__file__).parents[1]/'results'/'comparison'/'comparison.json').read_text())
+    file = Path(os.environ.get('MSCA_DATA', '/nowhere')).parent/'weights'/'squeezenet1_0_torchvision_names.npz'
+    if file.is_file(): features = ['--features', 'squeezenet', '--weights', file]
+    msca(capsys, 'compare', '--models', 'scenes-128', 'procedural-128', '--device', 'cpu', '--procedural', 12, '--tasks', 'mirroring,restyling', *features, '--out', tmp_path)
+    again, compared = json.loads((tmp_path/'comparison.json').read_text())['scores'], 0
+    for task in again:
+        for metric in again[task]:
+            if metric.startswith('squeezenet') and not file.is_file(): continue
+            for model in committed['models']:
+                np.testing.assert_allclose(again[task][metric][model]['value'], committed['scores'][task][metric][model]['value'], rtol=.01, atol=1e-7, err_msg=f'{task} {metric} {model}')
+                compared += 1
+    assert compared >= 2*6*2
+
+
 # ---- reproduce ---------------------------------------------------------------------------------------------------------
 
 def series(features, folder, *more):
