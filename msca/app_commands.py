@@ -153,7 +153,7 @@ def _interrupt(*_): raise KeyboardInterrupt
 
 def app(args):
     "`msca app`: the widgets as a page, until Ctrl-C."
-    if find_spec('voila') is None: raise InputError("msca app needs Voilà, which is not installed: pip install 'msca[app]'")
+    if find_spec('voila') is None: raise InputError("msca app needs Voilà, which is not installed: pip install voila")
     port = free_port(args.port)
     page = _page_variables(args.model, args.device)
     for name in ('SIGTERM', 'SIGHUP'):

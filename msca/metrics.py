@@ -400,7 +400,7 @@ def build_metrics(
 def _build_metric(name, backbones, segmenter, n_labels, device):
     "One metric, or why there is none."
     absent = [p for p in _PACKAGES.get(name, ()) if find_spec(p) is None]
-    if absent: return Unavailable(name, f"the package {absent[0]} is not installed (pip install 'msca[evidence]')")
+    if absent: return Unavailable(name, f"the package {absent[0]} is not installed (pip install {absent[0].replace('_', '-')})")
     if name in LAYOUT_METRICS and segmenter is None: return Unavailable(name, "there is no segmenter to parse pictures with")
     if name == 'pixel_accuracy': return ImageMetric(name, partial(pixel_accuracy, segmenter), 'higher', (0, 255), 'layout')
     if name == 'mean_iou': return MeanIoU(segmenter, n_labels)

@@ -45,7 +45,7 @@ def export(args):
     check_writable(out/'model.json')
     if out.is_dir() and (out/'config.json').exists(): raise InputError(f"{out}: is a model's own folder; name another one")
     if 'onnx' in args.format and find_spec('onnxscript') is None:
-        raise InputError('ONNX needs two packages more: pip install "msca[export]", or choose --format torch')
+        raise InputError('ONNX needs two packages more: pip install onnx onnxscript, or choose --format torch')
     from msca.parser import load_parser
     from msca.portable import write_portable
     from msca.pretrained import model_folder

@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from .labels import UNLABELLED, InputError, LabelSet
+from .scene import indexed_image
 from .studio import Studio, uploaded
 from .widgets import LOOK, FileButton, LayoutPicker, PhotoPicker, View, heading, png_bytes, save_link
 
@@ -196,11 +197,6 @@ export default {render}
         with self.hold_sync(): self.size, self.ids, self.done = list(ids.shape), ids.tobytes(), self.done if number is None else number
 
 # %% ../nbs/45_painter.ipynb #5eda4a8f
-def _indexed(ids, label_set):
-    im = Image.frombytes('P', ids.shape[::-1], ids.tobytes())
-    im.putpalette([v for color in label_set.palette for v in color]+[0]*3*(256-len(label_set)))
-    return im
-
 class Painter(View):
     "Paint a label map, and watch it in the style of a photo."
     def __init__(self,
@@ -254,7 +250,7 @@ class Painter(View):
     def _show(self, painted):
         ids, picture = painted
         self.picture.value = png_bytes(picture)
-        layout = _indexed(ids, self.studio.s.label_set)
+        layout = indexed_image(ids, self.studio.s.label_set)
         self.save.value = save_link(layout, 'layout.png', 'Save layout')+save_link(picture, 'picture.png', 'Save picture')
 
     def _start_from(self):

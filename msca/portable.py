@@ -7,6 +7,7 @@ __all__ = ['FORMATS', 'PAINT', 'PortableSynthesizer', 'PortableParser', 'export_
 
 # %% ../nbs/18_portable.ipynb #8ac4f062
 import json
+from copy import deepcopy
 from pathlib import Path
 from textwrap import dedent
 
@@ -96,16 +97,17 @@ def write_onnx(
 ):
     "Write a program as ONNX; `InputError` where onnxscript is not installed."
     try: import onnxscript  # noqa: F401  torch needs it
-    except ImportError: raise InputError('ONNX needs two packages more: pip install "msca[export]", or choose --format torch') from None
+    except ImportError: raise InputError('ONNX needs two packages more: pip install onnx onnxscript, or choose --format torch') from None
     graph = torch.onnx.export(program, dynamo=True, input_names=list(portable.inputs), output_names=[portable.output], verbose=False)
     with write_whole(Path(path)) as part: part.write_bytes(graph.model_proto.SerializeToString())
 
 # %% ../nbs/18_portable.ipynb #8f6d9494
 FORMATS = 'onnx', 'torch'
+_NAMES = 'synthesizer.onnx', 'synthesizer.pt2', 'parser.onnx', 'parser.pt2', 'model.json', 'paint.py'  # all that an export may write
 PAINT = dedent('''\
     """Paint a layout in the style of a photo: python paint.py LAYOUT.png EXEMPLAR.jpg OUT.png [EXEMPLAR_LAYOUT.png]
 
-    Needs onnxruntime, numpy and Pillow. Label maps are 8-bit pictures of ids; model.json names them. 255 is unlabelled.
+    Needs onnxruntime, numpy and Pillow. Label maps are 8-bit pictures of ids, or painted in the colors of model.json, which names them. 255 is unlabelled.
     """
     import json
     import sys
@@ -113,35 +115,69 @@ PAINT = dedent('''\
 
     import numpy as np
     import onnxruntime
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     HERE = Path(__file__).parent
     ABOUT = json.loads((HERE/'model.json').read_text(encoding='utf-8'))
+    STRIDE, UNLABELLED = ABOUT['multiple_of'], ABOUT['unlabelled']
 
 
-    def read(path, how):
-        "A picture, its short side brought to the model's size, both sides to multiples of 16."
-        with Image.open(path) as im: im = im.convert('RGB') if how == Image.Resampling.LANCZOS else im.convert('L') if im.mode not in ('L', 'P') else im.copy()
-        scale = ABOUT['size']/min(im.size)
-        return np.asarray(im.resize([max(32, round(n*scale/16)*16) for n in im.size], how))[None]
+    def scaled(size, low, high):
+        "(width, height) with the short side brought between two limits."
+        scale = min(max(1, low/min(size)), high/min(size)) if min(size) < low or min(size) > high else 1
+        return [round(n*scale) for n in size]
+
+
+    def whole(size): return [max(2*STRIDE, (n+STRIDE//2)//STRIDE*STRIDE) for n in size]
+
+
+    def read_photo(path):
+        "RGB, turned as the camera says, white behind transparency."
+        with Image.open(path) as im: im = ImageOps.exif_transpose(im).convert('RGBA')
+        return Image.alpha_composite(Image.new('RGBA', im.size, 'white'), im).convert('RGB')
+
+
+    def read_labels(path):
+        "Ids from an 8-bit picture of ids, or from one painted in the model's colors."
+        with Image.open(path) as im: a = np.asarray(im if im.mode in ('L', 'P') else im.convert('RGB'))
+        if a.ndim == 3:
+            ids = np.full(a.shape[:2], UNLABELLED, np.uint8)
+            for i, color in enumerate(ABOUT['palette']): ids[(a == color).all(-1)] = i
+            a = ids
+        known = (a < len(ABOUT['classes'])) | (a == UNLABELLED)
+        if not known.all(): sys.exit(f"{path}: id {a[~known][0]} is none of the {len(ABOUT['classes'])} classes")
+        if (a == UNLABELLED).all(): sys.exit(f'{path}: no class of model.json in it; neither ids nor its colors')
+        return Image.fromarray(a)
 
 
     def network(name): return onnxruntime.InferenceSession(str(HERE/name), providers=['CPUExecutionProvider'])
 
 
+    def parsed(photo):
+        "What the parser sees in a photo, at sizes that it knows."
+        if not (HERE/'parser.onnx').exists(): sys.exit('this model has no parser: give the label map of the exemplar too')
+        small = photo.resize(whole(scaled(photo.size, *ABOUT['parser_short_side'])), Image.Resampling.BILINEAR)
+        ids, = network('parser.onnx').run(None, dict(photo=np.asarray(small)[None]))
+        return Image.fromarray(ids[0]).resize(photo.size, Image.Resampling.NEAREST)
+
+
     def main(layout, exemplar, out, exemplar_layout=None):
-        photo = read(exemplar, Image.Resampling.LANCZOS)
-        if exemplar_layout: ids = read(exemplar_layout, Image.Resampling.NEAREST)
-        elif (HERE/'parser.onnx').exists(): ids, = network('parser.onnx').run(None, dict(photo=photo))
-        else: sys.exit('this model has no parser: give the label map of the exemplar too')
-        inputs = dict(layout=read(layout, Image.Resampling.NEAREST), exemplar=photo, exemplar_layout=ids)
-        picture, = network('synthesizer.onnx').run(None, inputs)
-        Image.fromarray((picture[0]*255).round().astype(np.uint8)).save(out)
+        layout, photo = read_labels(layout), read_photo(exemplar)
+        ids = read_labels(exemplar_layout) if exemplar_layout else parsed(photo)
+        if ids.size != photo.size: sys.exit(f'{exemplar_layout}: {ids.size} pixels, but the photo has {photo.size}')
+        n, side = ABOUT['size'], whole(scaled(photo.size, ABOUT['size'], ABOUT['size']))
+        w, h = scaled(layout.size, n, n)
+        target = np.asarray(layout.resize((w, h), Image.Resampling.NEAREST))
+        target = np.pad(target, ((0, -h % STRIDE), (0, -w % STRIDE)), mode='edge')
+        inputs = dict(layout=target, exemplar=np.asarray(photo.resize(side, Image.Resampling.LANCZOS)), exemplar_layout=np.asarray(ids.resize(side, Image.Resampling.NEAREST)))
+        picture, = network('synthesizer.onnx').run(None, {k: v[None] for k, v in inputs.items()})
+        Image.fromarray((picture[0, :h, :w]*255).round().astype(np.uint8)).save(out)
 
 
     if __name__ == '__main__':
         if not 4 <= len(sys.argv) <= 5: sys.exit(__doc__)
-        main(*sys.argv[1:])
+        try: main(*sys.argv[1:])
+        except OSError as e: sys.exit(f'{e.filename or "picture"}: {e.strerror or e}')
     ''')
 
 
@@ -156,7 +192,8 @@ def write_portable(
 ) -> list:  # what was written
     "Write `synthesizer` and `parser` as .onnx and .pt2, `model.json`, and with ONNX `paint.py`."
     folder, written = Path(folder), []
-    for name, portable in (('synthesizer', PortableSynthesizer(model)), ('parser', parser and PortableParser(parser))):
+    if not formats or set(formats)-set(FORMATS): raise ValueError(f"formats are {formats!r}; some of {FORMATS} are wanted")
+    for name, portable in (('synthesizer', PortableSynthesizer(deepcopy(model))), ('parser', parser and PortableParser(deepcopy(parser)))):
         if portable is None: continue
         program = export_program(portable.cpu())
         for f in formats:
@@ -171,6 +208,7 @@ def write_portable(
     for name, text in texts.items():
         with write_whole(folder/name) as part: part.write_text(text, encoding='utf-8')
         written.append(folder/name)
+    for stale in [folder/n for n in _NAMES if folder/n not in written]: stale.unlink(missing_ok=True)  # of an earlier export
     return written
 
 

@@ -42,6 +42,8 @@ def shipped_models() -> dict:  # name → one line on what it was trained on and
     folders = sorted(p.parent for p in PRETRAINED.glob('*/config.json'))
     return {f.name: read_config(f).get('notice', '') for f in folders}
 
+def _on_hub(name): return bool(HUB_NAME.fullmatch(name)) and not name.startswith('.') and not Path(name).is_dir()
+
 def model_folder(
     name_or_path=None,  # a shipped model's name, a checkpoint folder, or owner/name on the Hugging Face Hub; None: the default model
 ) -> Path:
@@ -49,7 +51,7 @@ def model_folder(
     name = DEFAULT_MODEL if name_or_path is None else str(name_or_path)
     if (PRETRAINED/name/'config.json').is_file() and Path(name).name == name: return PRETRAINED/name
     if name and Path(name).is_dir(): return Path(name)
-    if HUB_NAME.fullmatch(name) and not name.startswith('.'): return hub_folder(name)
+    if _on_hub(name): return hub_folder(name)
     raise InputError(f"{name!r}: neither a shipped model ({', '.join(shipped_models()) or 'none installed'}) nor a checkpoint folder")
 
 # %% ../nbs/60_pretrained.ipynb #609a357b
@@ -164,7 +166,8 @@ class Synthesizer:
         folder, device = model_folder(name_or_path), best_device(device)
         model, label_set, meta = _load_model(folder, vgg_weights)
         parser = _load_parser(folder, label_set, device) if segmenter is None else find_segmenter(segmenter, label_set, device)
-        self = cls(fold_spectral_norm(model), label_set, meta['size'], parser, folder.resolve().name, str(meta.get('notice') or ''), device)
+        name = str(name_or_path) if _on_hub(str(name_or_path)) else folder.resolve().name  # a folder of the Hub's cache is named by a hash
+        self = cls(fold_spectral_norm(model), label_set, meta['size'], parser, name, str(meta.get('notice') or ''), device)
         if self.notice and not quiet: print(f'msca: {self}', file=sys.stderr)
         return self
 

@@ -121,7 +121,7 @@ def keep_plan(
     if before is None:
         with write_whole(path) as part: part.write_text(json.dumps(asdict(plan), indent=1)+'\n', encoding='utf-8')
         return plan
-    keys = [f.name for f in fields(Plan) if getattr(before, f.name) != getattr(plan, f.name)]
+    keys = [f.name for f in fields(Plan) if f.name != 'recipe' and getattr(before, f.name) != getattr(plan, f.name)] + ['recipe']*(before.config != plan.config)
     if keys: raise InputError(f"{path}: this series was begun with another {', '.join(keys)}; use the same options or another folder")
     return before
 
@@ -228,15 +228,16 @@ def batch_seconds(
     config:TrainingConfig,  # recipe
     shape:str,  # 'compact' or 'paper'
     materials:Materials,  # what is shared
-    batches:int=3,  # of a pass
+    turns:int=2,  # of the generator, in every phase
 ) -> dict:  # phase's name → seconds
     "How long a batch of every phase takes the full model: a short training, thrown away."
-    n, watch = min(len(materials.train), batches*config.batch_size), Stopwatch()
+    batches = turns*config.generator_every
+    n, watch = min(len(materials.train), (batches+1)*config.batch_size), Stopwatch()
     short = replace(config, pretrain_epochs=min(1, config.pretrain_epochs), warmup_epochs=min(1, config.warmup_epochs), epochs=(1, 1),
                     checkpoint_every=10**9, sample_every=10**9)
     with tempfile.TemporaryDirectory() as folder:
         model_run('msca', 0, short, shape, some_photos(materials, n), folder).run([watch], progress=False)
-    return {phase: float(np.median(s)) for phase, s in watch.seconds.items()}
+    return {phase: float(np.mean(s[1:][:batches] or s)) for phase, s in watch.seconds.items()}
 
 
 def train_series(
@@ -344,7 +345,7 @@ def orderings(
             for model in [m for m in PAPER_MODELS if m != full and m in c.models]:
                 ours, luck = (f(c, task, measured_as(c, metric), *more) for f, more in ((model_difference, (model, full)), (training_luck, ())))
                 paper = paper_value(task, metric, model)-paper_value(task, metric, full)
-                unsure = abs(ours.value) <= luck or (ours.low is not None and ours.low <= 0 <= ours.high)
+                unsure = abs(ours.value) <= luck or (luck == 0 if ours.low is None else ours.low <= 0 <= ours.high)
                 verdict = 'undecided' if unsure else 'holds' if ours.value*paper > 0 else 'reversed'
                 found.append(Ordering(task, metric, measured_as(c, metric), model, paper, ours, luck, verdict))
     return found
@@ -364,7 +365,7 @@ def beside_paper(
             name = metric_names(c.metrics)[m] + (f' ×1e{power}' if power else '')
             rows.append([Cell(t), Cell(name), *(Cell(x) for x in texts), Cell(score_texts([Score(training_luck(c, t, m)/10**power, n=1)])[0][0])])
             paper = [paper_value(t, metric, n) for n in models] if metric else []
-            if any(v is not None for v in paper): rows.append([Cell(''), Cell(f'paper: {metric}'), *(Cell('' if v is None else f'{v:.{3 if metric == "lpips" else 2}f}') for v in paper), Cell('')])
+            if any(v is not None for v in paper): rows.append([Cell(''), Cell(f'paper: {metric}' + ' ×1e-4'*(metric == 'style')), *(Cell('' if v is None else f'{v:.{3 if metric == "lpips" else 2}f}') for v in paper), Cell('')])
     return markdown_table(['task', 'metric', *models, 'between seeds'], rows)
 
 
@@ -379,7 +380,7 @@ def ordering_text(
         rows.append([Cell(o.task), Cell(o.measured if o.measured == o.metric else f'{o.metric} (as {o.measured})'), Cell(o.model), Cell(f'{o.paper:+.3g}'.replace('-', '−')),
                      Cell(ours + (f' ×1e{power}' if power else '')), Cell(o.verdict, o.verdict != 'undecided')])
     counts = [f'{sum(o.verdict == v for o in found)} {text}' for v, text in (('holds', 'hold'), ('undecided', 'cannot be decided'), ('reversed', 'are reversed'))]
-    return f"Of {len(found)} orderings {', '.join(counts[:-1])} and {counts[-1]}.\n\n" + markdown_table(['task', 'metric', 'full against', 'paper', 'here', 'verdict'], rows)
+    return f"Of {len(found)} orderings {', '.join(counts[:-1])} and {counts[-1]}.\n\n" + markdown_table(['task', 'metric', 'reference against', 'paper', 'here', 'verdict'], rows)
 
 
 def write_table1(

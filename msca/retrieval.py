@@ -192,7 +192,7 @@ class Retrieving(Task):
         cache=None,  # folder where index and matches are kept
         progress=None,  # wraps the long loops, called with (iterable, how many)
     ):
-        if find_spec('kornia') is None: raise InputError("retrieving: the package kornia is not installed (pip install 'msca[evidence]')")
+        if find_spec('kornia') is None: raise InputError("retrieving: the package kornia is not installed (pip install kornia)")
         super().__init__(scenes, size, parse)
         self.pool = scenes if pool is None else pool
         self.n_candidates = min(n_candidates, max(1, len(self.pool)//10))

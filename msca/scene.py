@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MIN_SIDE', 'MAX_SIDE', 'load_photo', 'read_ids', 'load_labels', 'Scene', 'image_to_tensor', 'tensor_to_image',
-           'write_whole', 'save_image']
+           'write_whole', 'save_image', 'indexed_image']
 
 # %% ../nbs/01_scene.ipynb #edee6e01
 from contextlib import contextmanager, suppress
@@ -303,3 +303,13 @@ def save_image(
     if kind == 'JPEG' and img.mode not in ('L', 'RGB'): img = _to_rgb(img)
     if Path(path).is_dir(): raise InputError(f'{path}: is a folder, a file name was expected')
     with write_whole(path) as part: img.save(part, kind, **({'quality': 95} if kind == 'JPEG' else {}))
+
+# %% ../nbs/01_scene.ipynb #75ab0636
+def indexed_image(
+    ids,        # `uint8 H×W`
+    label_set,  # whose palette colors it
+):  # PIL image of mode P: values are ids, viewers show colors
+    "A label map that both programs and people can read."
+    img = Image.frombytes('P', ids.shape[::-1], np.ascontiguousarray(ids).tobytes())
+    img.putpalette([v for color in label_set.palette for v in color] + [0]*3*(256-len(label_set)))
+    return img

@@ -29,11 +29,12 @@ class Segmenter:
     ) -> np.ndarray:  # uint8 H×W
         "The label map of a photo; `InputError` where the function returned something else."
         ids = self.segment(photo)
-        if isinstance(ids, torch.Tensor): ids = ids.detach().cpu().numpy()
+        ids = ids.detach().cpu().tolist() if isinstance(ids, torch.Tensor) and ids.is_floating_point() else np.asarray(ids)
         ids = np.asarray(ids)
         if ids.dtype.kind not in 'iu' or ids.shape != photo.size[::-1]:
             raise InputError(f"segmenter {self.name}: returned {ids.dtype} of shape {ids.shape}; a map of whole numbers, {photo.height}×{photo.width}, is wanted")
         check_ids(ids, len(self.label_set), f'segmenter {self.name}')
+        if (ids == UNLABELLED).all(): raise InputError(f"segmenter {self.name}: returned a map without a label; does it know the classes of {self.label_set.name}?")
         return ids.astype(np.uint8)
 
 # %% ../nbs/17_segmenters.ipynb #ba9b72bd
@@ -45,8 +46,8 @@ def class_table(
     "Their ids into ours by name; a warning names classes without a match, `InputError` where none has one."
     found = {int(i): label_set.index(str(name)) for i, name in names.items()}
     missing = [str(names[i]) for i in names if found[int(i)] is None]
-    if len(missing) == len(names): raise InputError(f"{source}: none of its {len(names)} classes ({', '.join(missing[:3])}, …) is known in {label_set.name}")
-    if missing: warnings.warn(f"{source}: {len(missing)} of {len(names)} classes have no match and become unlabelled: {', '.join(missing[:5])}{', …' if len(missing) > 5 else ''}")
+    if len(missing) == len(names): raise InputError(f"{source}: none of its {len(names)} classes ({', '.join(missing[:3])}{', …'*(len(missing) > 3)}) is known in {label_set.name}")
+    if missing: warnings.warn(f"{source}: {len(missing)} of {len(names)} classes have no match and become unlabelled: {', '.join(missing[:5])}{', …'*(len(missing) > 5)}")
     table = np.full(max(found)+1, UNLABELLED, dtype=np.uint8)
     for i, j in found.items():
         if j is not None: table[i] = j
@@ -61,10 +62,11 @@ class TransformersSegmenter:
         device='cpu',  # where it runs
     ):
         try: from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation
-        except ImportError: raise InputError('segmentation models by name need the package transformers: pip install "msca[huggingface]"') from None
+        except ImportError: raise InputError('segmentation models by name need a package more: pip install transformers') from None
         try:
-            self.processor = AutoImageProcessor.from_pretrained(name)
-            self.model = AutoModelForSemanticSegmentation.from_pretrained(name, use_safetensors=True).eval().to(device)
+            self.processor = AutoImageProcessor.from_pretrained(name, trust_remote_code=False)
+            self.model = AutoModelForSemanticSegmentation.from_pretrained(name, use_safetensors=True, trust_remote_code=False).float().eval().to(device)
+            self.to_map = self.processor.post_process_semantic_segmentation
         except Exception as e:
             said = ' '.join(str(e).split())[:120]
             raise InputError(f"{name}: no semantic segmentation model that transformers can load; an id on the Hub or a folder is wanted ({said})") from None
@@ -77,7 +79,7 @@ class TransformersSegmenter:
     ) -> np.ndarray:  # uint8 H×W ids of `label_set`
         "The label map of a photo."
         inputs = self.processor(images=photo.convert('RGB'), return_tensors='pt').to(self.device)
-        ids, = self.processor.post_process_semantic_segmentation(self.model(**inputs), target_sizes=[photo.size[::-1]])
+        ids, = self.to_map(self.model(**inputs), target_sizes=[photo.size[::-1]])
         return self.table[ids.cpu().numpy()]
 
 # %% ../nbs/17_segmenters.ipynb #a949923f
@@ -87,5 +89,6 @@ def find_segmenter(
     device='cpu',  # where a named model runs
 ):  # callable: PIL photo → uint8 H×W ids
     "A checked parser from what a person gave."
+    if not callable(segmenter) and not str(segmenter): raise InputError('segmenter: the name is empty; a model of transformers is wanted')
     name = None if callable(segmenter) else str(segmenter)
     return Segmenter(TransformersSegmenter(name, label_set, device) if name else segmenter, label_set, name)

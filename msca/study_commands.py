@@ -73,7 +73,7 @@ def ask(args):
     "`msca study ask`: the page, until Ctrl-C."
     from msca.study import Study
     study = Study(args.folder)
-    if find_spec('voila') is None: raise InputError("msca study ask needs Voilà, which is not installed: pip install 'msca[app]'")
+    if find_spec('voila') is None: raise InputError("msca study ask needs Voilà, which is not installed: pip install voila")
     port, app_commands.APP = free_port(args.port), PAGE
     for name in ('SIGTERM', 'SIGHUP'):
         if hasattr(signal, name): signal.signal(getattr(signal, name), _interrupt)

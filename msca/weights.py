@@ -59,7 +59,7 @@ def hub_folder(
 ) -> Path:
     "A model's folder from the Hugging Face Hub or its local cache; `InputError` where it cannot be had. Nothing but safetensors, JSON and the model card is fetched."
     try: from huggingface_hub import snapshot_download
-    except ImportError: raise InputError(f'{name}: models of the Hugging Face Hub need its client: pip install "msca[huggingface]"') from None
+    except ImportError: raise InputError(f'{name}: no such folder here; models of the Hugging Face Hub need its client: pip install huggingface_hub') from None
     repo, _, revision = name.partition('@')
     try: folder = Path(snapshot_download(repo, revision=revision or None, allow_patterns=list(MODEL_FILES)))
     except Exception as e:

@@ -49,7 +49,7 @@ def test_a_port_that_is_taken(capsys):
 
 def test_without_voila(capsys, monkeypatch):
     monkeypatch.setattr(msca.app_commands, 'find_spec', lambda name: None)
-    assert "pip install 'msca[app]'" in refusal(capsys, '--port', '0')
+    assert "pip install voila" in refusal(capsys, '--port', '0')
 
 
 def test_a_model_or_device_that_is_not_there(capsys):

@@ -12,10 +12,12 @@ import torch
 
 from msca import Synthesizer
 from msca.cli import main
+from msca.labels import colorize
 from msca.parser import load_parser
-from msca.picture_commands import demo_inputs, indexed_image
+from msca.picture_commands import demo_inputs
 from msca.portable import PortableParser, PortableSynthesizer
 from msca.pretrained import model_folder
+from msca.scene import indexed_image
 
 ISOLATED = [sys.executable, '-W', 'ignore', '-c',
             'import sys; sys.modules["msca"] = None\nimport runpy; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name="__main__")']
@@ -65,6 +67,11 @@ def test_parser(folder):
     assert (program == wanted).mean() > .999 and (graph == wanted).mean() > .999
 
 
+def paint(folder, *files):
+    "Run paint.py where neither this package nor torch can be seen."
+    return subprocess.run([*ISOLATED, folder/'paint.py', *files], capture_output=True, text=True)
+
+
 def test_paint(folder, synthesizer, tmp_path):
     "paint.py makes the synthesizer's picture without this package and without torch."
     layouts, exemplars = demo_inputs(128)
@@ -76,11 +83,38 @@ def test_paint(folder, synthesizer, tmp_path):
     text = (folder/'paint.py').read_text()
     assert 'torch' not in text and 'msca' not in text
     for more, exemplar_layout in (([], None), ([tmp_path/'ids.png'], ids)):
-        done = subprocess.run([*ISOLATED, folder/'paint.py', tmp_path/'layout.png', tmp_path/'exemplar.png', tmp_path/'out.png', *more], capture_output=True, text=True)
+        done = paint(folder, tmp_path/'layout.png', tmp_path/'exemplar.png', tmp_path/'out.png', *more)
         assert done.returncode == 0, done.stderr
         wanted = np.asarray(synthesizer(scene, exemplars['sunset'], exemplar_layout), int)
         with Image.open(tmp_path/'out.png') as im: assert abs(np.asarray(im, int)-wanted).max() <= 1
-    assert subprocess.run([*ISOLATED, folder/'paint.py'], capture_output=True).returncode == 1
+    assert paint(folder).returncode == 1
+
+
+def test_paint_at_other_sizes(folder, synthesizer, tmp_path):
+    "A painted layout and a photo of other sizes: nearly the synthesizer's picture, of the same size; mistakes in one line."
+    scene, photo = demo_inputs(200)[0]['coast'], demo_inputs(200)[1]['photo'].resize((300, 200))
+    layout = Image.fromarray(colorize(scene.labels, scene.label_set)).crop((0, 0, 200, 150))
+    layout.save(tmp_path/'layout.png')
+    photo.save(tmp_path/'photo.png')
+    done = paint(folder, tmp_path/'layout.png', tmp_path/'photo.png', tmp_path/'out.png')
+    assert done.returncode == 0, done.stderr
+    wanted = synthesizer(layout, photo)
+    with Image.open(tmp_path/'out.png') as im:
+        assert im.size == wanted.size == (171, 128)
+        assert abs(np.asarray(im, float)-np.asarray(wanted, float)).mean() < 4
+    Image.new('RGB', (64, 64), (1, 2, 3)).save(tmp_path/'odd.png')
+    Image.new('L', (64, 64), 99).save(tmp_path/'ids.png')
+    for files, says in ((('odd.png', 'photo.png'), 'neither ids nor its colors'), (('ids.png', 'photo.png'), 'id 99'), (('layout.png', 'gone.png'), 'gone.png'),
+                        (('layout.png', 'photo.png', 'layout.png'), 'but the photo has')):
+        done = paint(folder, *(tmp_path/f for f in files[:2]), tmp_path/'none.png', *(tmp_path/f for f in files[2:]))
+        assert done.returncode == 1 and says in done.stderr and done.stderr.count('\n') == 1, done.stderr
+    assert not (tmp_path/'none.png').exists()
+
+
+def test_sides_that_cannot_be(folder):
+    "The graph refuses what is no multiple of 16."
+    graph = onnxruntime.InferenceSession(str(folder/'synthesizer.onnx'))
+    with pytest.raises(Exception): graph.run(None, inputs(1, 40, 32, 32, 32))
 
 
 def test_folder(folder, synthesizer):
