@@ -14,7 +14,7 @@ from msca.history import read_history
 from msca.scene import write_whole
 from msca.synthesizer import load_synthesizer
 
-WIDTH = 1000  # of pictures.jpg: no photo in it is wider than 96 pixels
+WIDTH = 720  # of pictures.jpg: no photo in it is wider than 96 pixels
 COPIED = 'table1.md', 'table1.json', 'table.md', 'comparison.json', 'differences.png'
 HELD_OUT = 'held_out_l1', 'held_out_l1_other'
 
@@ -42,7 +42,7 @@ def main():
     a.out.mkdir(parents=True, exist_ok=True)
     for name in COPIED: shutil.copy(a.series/name, a.out/name)
     sheet = Image.open(a.series/'pictures.png').convert('RGB')
-    with write_whole(a.out/'pictures.jpg') as part: sheet.resize((WIDTH, round(sheet.height*WIDTH/sheet.width)), Image.Resampling.LANCZOS).save(part, 'JPEG', quality=85)
+    with write_whole(a.out/'pictures.jpg') as part: sheet.resize((WIDTH, round(sheet.height*WIDTH/sheet.width)), Image.Resampling.LANCZOS).save(part, 'JPEG', quality=72)
     curves = {p.parent.name: curve(p.parent) for p in sorted(a.series.glob('models/*/trained.json'))}
     attention = {name: e for name in curves if (e := entropies(a.series/'models'/name))}
     with write_whole(a.out/'curves.json') as part:
