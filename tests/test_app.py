@@ -95,8 +95,8 @@ def test_a_model_of_other_classes_begins_with_a_blank_layout(other_model, monkey
 @pytest.fixture(scope='module')
 def server():
     "`msca app` on a free port: (process, address)."
-    process = subprocess.Popen([sys.executable, '-m', 'msca', 'app', '--port', '0', '--no-browser'], text=True,
-                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen([sys.executable, '-m', 'msca', 'app', '--port', '0', '--no-browser'], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # a background shell ignores it, and so would its children
     address = re.match(r'(http://127\.0\.0\.1:\d+/) ', process.stdout.readline())
     assert address, process.stderr.read()
     yield process, address[1]

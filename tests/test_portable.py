@@ -58,7 +58,7 @@ def test_synthesizer(folder, synthesizer, size):
 
 
 def test_parser(folder):
-    photo = np.asarray(demo_inputs(128)[1]['photo'].resize((160, 128)))[None]
+    photo = np.array(demo_inputs(128)[1]['photo'].resize((160, 128)))[None]
     with torch.inference_mode():
         wanted = PortableParser(load_parser(model_folder())[0])(torch.from_numpy(photo)).numpy()
         program = torch.export.load(folder/'parser.pt2').module()(torch.from_numpy(photo)).numpy()
