@@ -26,13 +26,13 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import PIL
 import torch
-from torch.utils.data import Subset
 
 from msca.datasets import ProceduralScenes, SceneFolder
 from msca.labels import SCENE_LABELS, one_hot
 from msca.scene import image_to_tensor, write_whole
 from msca.selfsupervision import EpochDataLoader, PairDataset, PhotoStore, cross_sample, network_batch, self_sample, stack_samples
 from msca.synthesizer import SceneSynthesizer, SynthesizerConfig
+from train_shipped import every
 
 S = len(SCENE_LABELS)
 
@@ -150,9 +150,6 @@ def measure(name, scenes, size, batch_size, seed):
         report['compact_forward_backward_cpu_ms'] = measure_iteration(store, 2, batch_size, seed)
     print(name, json.dumps(report, indent=1), flush=True)
     return report
-
-
-def every(scenes, n): return Subset(scenes, [round(i*(len(scenes)-1)/(n-1)) for i in range(n)]) if n < len(scenes) else scenes
 
 
 def main():

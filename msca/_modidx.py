@@ -717,6 +717,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                'msca/portable.py'),
                                'msca.portable.PortableSynthesizer.forward': ( 'portable.html#portablesynthesizer.forward',
                                                                               'msca/portable.py'),
+                               'msca.portable._check_onnxscript': ('portable.html#_check_onnxscript', 'msca/portable.py'),
                                'msca.portable._free_batch': ('portable.html#_free_batch', 'msca/portable.py'),
                                'msca.portable._free_sides': ('portable.html#_free_sides', 'msca/portable.py'),
                                'msca.portable._onehot': ('portable.html#_onehot', 'msca/portable.py'),

@@ -50,7 +50,7 @@ def process_group(
             quiet.enter_context(warnings.catch_warnings())
             warnings.simplefilter('ignore')
         yield
-    gc.collect()
+    gc.collect()  # tensors in cycles go now, not while the interpreter shuts down
     barrier()  # nor does anybody leave: a launcher ends all when one has gone
     time.sleep(.2)  # gloo's threads let go of the last tensors; in an interpreter that is shutting down they would abort it
     dist.destroy_process_group()

@@ -40,12 +40,9 @@ def _export_arguments(p):
 
 def export(args):
     "`msca export`: a model as graphs that run without this package."
-    from importlib.util import find_spec
     out = Path(args.out)
     check_writable(out/'model.json')
     if out.is_dir() and (out/'config.json').exists(): raise InputError(f"{out}: is a model's own folder; name another one")
-    if 'onnx' in args.format and find_spec('onnxscript') is None:
-        raise InputError('ONNX needs two packages more: pip install onnx onnxscript, or choose --format torch')
     from msca.parser import load_parser
     from msca.portable import write_portable
     from msca.pretrained import model_folder

@@ -8,6 +8,7 @@ __all__ = ['FORMATS', 'PAINT', 'PortableSynthesizer', 'PortableParser', 'export_
 # %% ../nbs/18_portable.ipynb #8ac4f062
 import json
 from copy import deepcopy
+from importlib.util import find_spec
 from pathlib import Path
 from textwrap import dedent
 
@@ -90,14 +91,18 @@ def export_program(
     with torch.no_grad(): return torch.export.export(portable.eval(), args, dynamic_shapes=shapes)
 
 # %% ../nbs/18_portable.ipynb #4e09ddd3
+def _check_onnxscript():
+    "torch needs it."
+    if find_spec('onnxscript') is None: raise InputError('ONNX needs two packages more: pip install onnx onnxscript, or choose --format torch')
+
+
 def write_onnx(
     program:torch.export.ExportedProgram,  # from `export_program`
     portable:nn.Module,  # that it was made from: names of inputs and output
     path,  # NAME.onnx, weights inside
 ):
     "Write a program as ONNX; `InputError` where onnxscript is not installed."
-    try: import onnxscript  # noqa: F401  torch needs it
-    except ImportError: raise InputError('ONNX needs two packages more: pip install onnx onnxscript, or choose --format torch') from None
+    _check_onnxscript()
     graph = torch.onnx.export(program, dynamo=True, input_names=list(portable.inputs), output_names=[portable.output], verbose=False)
     with write_whole(Path(path)) as part: part.write_bytes(graph.model_proto.SerializeToString())
 
@@ -193,6 +198,7 @@ def write_portable(
     "Write `synthesizer` and `parser` as .onnx and .pt2, `model.json`, and with ONNX `paint.py`."
     folder, written = Path(folder), []
     if not formats or set(formats)-set(FORMATS): raise ValueError(f"formats are {formats!r}; some of {FORMATS} are wanted")
+    if 'onnx' in formats: _check_onnxscript()
     for name, portable in (('synthesizer', PortableSynthesizer(deepcopy(model))), ('parser', parser and PortableParser(deepcopy(parser)))):
         if portable is None: continue
         program = export_program(portable.cpu())

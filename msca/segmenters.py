@@ -29,7 +29,7 @@ class Segmenter:
     ) -> np.ndarray:  # uint8 H×W
         "The label map of a photo; `InputError` where the function returned something else."
         ids = self.segment(photo)
-        ids = ids.detach().cpu().tolist() if isinstance(ids, torch.Tensor) and ids.is_floating_point() else np.asarray(ids)
+        if isinstance(ids, torch.Tensor): ids = (ids.float() if ids.is_floating_point() else ids).numpy(force=True)  # numpy has no bfloat16
         ids = np.asarray(ids)
         if ids.dtype.kind not in 'iu' or ids.shape != photo.size[::-1]:
             raise InputError(f"segmenter {self.name}: returned {ids.dtype} of shape {ids.shape}; a map of whole numbers, {photo.height}×{photo.width}, is wanted")

@@ -10,23 +10,16 @@ import numpy as np
 from PIL import Image
 import pytest
 
+from complaints import complaint
 from msca.check import check_dataset
 from msca.datasets import MixedScenes, ProceduralScenes, SceneFolder, place_of, split_by_place, write_scenes
-from msca.labels import InputError, SCENE_LABELS, UNLABELLED, colorize
+from msca.labels import SCENE_LABELS, UNLABELLED, colorize
 from msca.procedural import procedural_scene
 from msca.scene import Scene, load_labels, load_photo, save_image
 
 
 @pytest.fixture(scope='module')
 def scene(): return procedural_scene(3, 64)
-
-
-def complaint(f, *args, **kwargs):
-    "The one line with which the call ends."
-    with pytest.raises(InputError) as e: f(*args, **kwargs)
-    line = str(e.value)
-    assert line and '\n' not in line and len(line) < 400, line
-    return line
 
 
 # ---- photos that cannot be read -------------------------------------------------------------------------------------

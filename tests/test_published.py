@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
+from complaints import complaint
 from msca.check import check_dataset
 from msca.cli import main
 from msca.datasets import MixedScenes, ProceduralScenes, SceneFolder, write_scenes
@@ -66,14 +67,6 @@ def publish(folder, format):
 
 @pytest.fixture(params=LAYOUTS)
 def dataset(request, tmp_path): return publish(tmp_path / 'set', request.param), request.param
-
-
-def complaint(f, *args, **kwargs):
-    "The one line with which the call ends."
-    with pytest.raises(InputError) as e: f(*args, **kwargs)
-    line = str(e.value)
-    assert line and '\n' not in line and len(line) < 400, line
-    return line
 
 
 def file_of(source, i, part): return Path(getattr(source, part)[source.names[i]])
