@@ -13,7 +13,7 @@ import pytest
 from complaints import complaint
 from msca.check import check_dataset
 from msca.datasets import MixedScenes, ProceduralScenes, SceneFolder, place_of, split_by_place, write_scenes
-from msca.labels import SCENE_LABELS, UNLABELLED, colorize
+from msca.labels import InputError, SCENE_LABELS, UNLABELLED, colorize
 from msca.procedural import procedural_scene
 from msca.scene import Scene, load_labels, load_photo, save_image
 

@@ -1,6 +1,5 @@
 "The exported forms: the same pictures as the synthesizer, in processes that cannot see this package."
 import json
-from pathlib import Path
 import subprocess
 import sys
 
