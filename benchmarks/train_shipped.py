@@ -3,8 +3,14 @@
     python benchmarks/train_shipped.py photos     --data $MSCA_DATA --perceptual-weights $WEIGHTS --parser PARSER --out RUN
     python benchmarks/train_shipped.py procedural --perceptual-weights $WEIGHTS --parser PARSER --out RUN
 
-Runs in a row, each starting from the one before: `RUN/small` at 64×64 (attention pre-training and reconstruction), `RUN/full` at 128×128 (both
-adversarial stages) and, for the photos, `RUN/more` at 128×128 (a short pre-training and both stages again, longer, with more weight on texture).
+Runs in a row, each starting from the one before:
+
+* `RUN/small`: 64×64, attention pre-training and reconstruction;
+* `RUN/full`: 128×128, both adversarial stages;
+* `RUN/more` (photos only): 128×128, a short pre-training and both stages again, longer, with more weight on texture;
+* `RUN/grain` (photos only): attention once more, then 128×128 patches, with a channel of noise from here on, and with more weight on color and texture;
+* `RUN/large` (photos only): 256×256, whole photos.
+
 `--only NAME --init CHECKPOINT` makes one of them from a checkpoint. Add `--resume` to go on after a stop.
 """
 import argparse
@@ -22,22 +28,29 @@ from msca.learner import TrainingConfig
 from msca.losses import LossWeights
 from msca.parser import load_parser
 from msca.run import TrainingRun, kept_states
+from msca.synthesizer import find_variant
 
 FOLDERS = ('siftflow', 'labelmefacade', 'stanford_background', 'msrc_v2', 'camvid')  # of $MSCA_DATA
 PROCEDURAL = dict(photos=1000, procedural=2000)  # procedural scenes beside the photos, and alone
 COMMON = dict(generator_every=1, losses=LossWeights(1., 5., 4., 10., 1.), perceptual='squeezenet', precision='bfloat16', sample_every=150, checkpoint_every=150)
+PAINT = LossWeights(1., 3., 4., 20., 1., texture=8.)
 RECIPES = dict(
     small=dict(size=64, pretrain_epochs=6, warmup_epochs=2, epochs=(0, 0), batch_size=16, pretrain_lr=2e-3, lr=4e-4),
     full=dict(size=128, pretrain_epochs=0, warmup_epochs=0, epochs=(1, 1), batch_size=8),
-    more=dict(size=128, pretrain_epochs=1, warmup_epochs=0, epochs=(2, 2), batch_size=8, pretrain_lr=1e-4, losses=LossWeights(1., 8., 6., 6., 1.)))
-SCENES = dict(full=3000, more=2400)  # scenes of an epoch, an even selection: what an hour or so of one core allows
+    more=dict(size=128, pretrain_epochs=1, warmup_epochs=0, epochs=(2, 2), batch_size=8, pretrain_lr=1e-4, losses=LossWeights(1., 8., 6., 6., 1.)),
+    grain=dict(size=128, pretrain_epochs=1, warmup_epochs=0, epochs=(1, 0), batch_size=8, pretrain_lr=5e-4, losses=PAINT),
+    large=dict(size=256, pretrain_epochs=0, warmup_epochs=0, epochs=(1, 0), stages=(3, 3), batch_size=4, losses=PAINT))
+RUNS = dict(procedural=['small', 'full'], photos=list(RECIPES))
+SCENES = dict(full=3000, more=2400, grain=4000, large=1600)  # scenes of an epoch, an even selection: what an hour or so of one core allows
+NOISE = ('grain', 'large')  # runs with a channel of noise
+LARGE = ('siftflow', 'labelmefacade', 'camvid')  # photos that hold 256×256
 
 
-def sources(which, data):
+def sources(which, data, run):
     "Training and held-out scenes: photos split by place, procedural scenes by seed."
     own = ProceduralScenes(PROCEDURAL[which], 256, seed=1)
     if which == 'procedural': return own.split('train'), own.split('val')
-    photos = MixedScenes([SceneFolder(Path(data)/name) for name in FOLDERS])
+    photos = MixedScenes([SceneFolder(Path(data)/name) for name in (LARGE if run == 'large' else FOLDERS)])
     return MixedScenes([*photos.sources, own]).split('train'), photos.split('val')
 
 
@@ -48,29 +61,31 @@ def every(scenes, n):
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ap.add_argument('which', choices=['photos', 'procedural'])
+    ap.add_argument('which', choices=list(RUNS))
     ap.add_argument('--data', help='folder with the photo sets')
     ap.add_argument('--perceptual-weights', required=True, help='SqueezeNet 1.0 weights under torchvision names')
     ap.add_argument('--parser', help='parser folder; without it the annotated maps serve on the exemplar side')
+    ap.add_argument('--variant', default='msca', help="of the synthesizer: 'gap' makes the rival")
     ap.add_argument('--out', required=True, type=Path)
     ap.add_argument('--only', choices=list(RECIPES), help='just one of the runs')
     ap.add_argument('--init', help='with --only: the checkpoint to start from (default: the run before)')
-    ap.add_argument('--resume', action='store_true')
+    ap.add_argument('--resume', action='store_true', help='go on after a stop; finished runs are passed over')
     a = ap.parse_args()
     warnings.simplefilter('ignore')
     torch.set_num_threads(1)
-    train, valid = sources(a.which, a.data)
-    valid = every(valid, 32)
     parser = load_parser(a.parser)[0].parse if a.parser else None
-    order = ['small', 'full', 'more'][:2 if a.which == 'procedural' else 3]
+    order = RUNS[a.which]
     for name in [a.only] if a.only else order:
+        train, valid = sources(a.which, a.data, name)
         config = TrainingConfig(**{**COMMON, 'perceptual_weights': a.perceptual_weights, **RECIPES[name]})
         init = a.init or (a.out/order[order.index(name)-1] if name != 'small' else None)
-        run = TrainingRun(a.out/name, every(train, SCENES.get(name, len(train))), valid, SCENE_LABELS, config, parser=parser, init=init)
+        shape = find_variant(a.variant).config(len(SCENE_LABELS), noise=int(name in NOISE))
+        run = TrainingRun(a.out/name, every(train, SCENES.get(name, len(train))), every(valid, 32), SCENE_LABELS, config, shape, parser=parser, init=init, variant=a.variant)
         if a.resume and kept_states(a.out/name): run.resume()
-        start = time.time()
+        start, done = time.time(), run.iteration
         print(run.describe(), flush=True)
         run.run(progress=False)
+        if run.iteration == done: continue
         with open(a.out/'time.jsonl', 'a') as f:
             f.write(json.dumps(dict(run=name, minutes=round((time.time()-start)/60, 1), minutes_in_all=round(run.seconds/60, 1)))+'\n')
         if run.stopped: break

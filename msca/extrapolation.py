@@ -72,7 +72,7 @@ def extrapolate(
         here = (slice(r, r+part[0]), slice(c, c+part[1]))
         onehot = _onehot(labels[here], model)
         target = read_target(model, onehot, mask[(..., *here)].to(onehot.device))
-        painted = paint(model, target.features, [gated_styles(model, [exemplar], [1], target.means)])
+        painted = paint(model, target.features, [gated_styles(model, [exemplar], [1], target.means)], origin=(r, c))
         total[(slice(None), *here)] += painted[0].float().cpu()*weights
         weight_sum[here] += weights
     return tensor_to_image((total/weight_sum)[:, :ids.shape[0], :ids.shape[1]])
@@ -135,7 +135,7 @@ def panorama(
     styles = [gated_styles(model, [e], [1], means) for e in exemplars]
     for t in progress(cut) if progress else cut:
         onehot = _onehot(labels[t.outer], model)
-        painted = paint(model, model.label_pyramid(onehot), styles, _mask_piece(masks, t.outer, onehot))
+        painted = paint(model, model.label_pyramid(onehot), styles, _mask_piece(masks, t.outer, onehot), t.origin)
         out[t.core] = np.asarray(tensor_to_image(t.crop(painted)[0]))
     return Image.fromarray(out[:ids.shape[0], :ids.shape[1]])
 

@@ -102,6 +102,7 @@ def paint(
     features:list,  # the target's label features per scale
     styles:list,  # J results of `gated_styles`
     masks:torch.Tensor=None,  # 1×J×H'×W', sums to 1 over J; None for a single style
+    origin:tuple=None,  # (row, column) of the corner where this is a window of a larger picture: where its noise is taken from
 ) -> torch.Tensor:  # 1×3×H'×W' in [-1, 1]
     "Paint a layout with given style vectors, everywhere alike or by masks (Eq. 7–8, then SPADE)."
     conditions = []
@@ -110,7 +111,7 @@ def paint(
         read = [torch.einsum('bnk,bkhw->bnhw', v, beta) for v in vectors]
         fx1 = read[0] if m is None else sum(m[:, j:j+1]*r for j, r in enumerate(read))
         conditions.append(torch.cat([fx1.to(f.dtype), f], 1))
-    return model.generator(conditions)
+    return model.generator(conditions, origin)
 
 def interpolate_styles(
     model,  # a `SceneSynthesizer` in eval mode

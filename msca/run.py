@@ -14,6 +14,7 @@ import time
 import warnings
 import zipfile
 from contextlib import ExitStack
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -157,14 +158,14 @@ class KeepBest(Callback):
         except InputError as e: warnings.warn(f'{e}; training goes on')
 
 # %% ../nbs/27_run.ipynb #ab63793a
-def _usable(scenes, size):
-    "Indices of scenes whose photos can feed both stages, from their sizes; photos are decoded only if the source cannot tell."
+def _usable(scenes, size, stages):
+    "Indices of scenes whose photos can feed the stages, from their sizes; photos are decoded only if the source cannot tell."
     size_of = getattr(scenes, 'size_of', None) or (lambda i: scenes[i].size)
     keep = []
     for i in range(len(scenes)):
         h, w = size_of(i)
         shrink = min(1, 2*size/min(h, w))
-        if fits_stages(round(h*shrink), round(w*shrink), size): keep.append(i)
+        if fits_stages(round(h*shrink), round(w*shrink), size, stages): keep.append(i)
     return keep
 
 def _check_same(path, saved, ours):
@@ -173,6 +174,13 @@ def _check_same(path, saved, ours):
         if saved.get(k, v) == v: continue
         theirs, own = (str(value)[:60] for value in (saved[k], v))
         raise InputError(f"{path}: was made with {k} {theirs}, this run has {own}; use the same settings or another folder")
+
+def _with_further_inputs(state, like):
+    "Weights of a model with less noise in the shapes of one with more; the noise weighs a little, as at zero nothing would pull it either way."
+    def widened(k, v):
+        n = like[k].shape[1]-v.shape[1] if v.ndim == 4 else 0
+        return torch.cat([v, .02*torch.randn(len(v), n, *v.shape[2:]).to(v)], 1) if n else v
+    return {k: widened(k, v) for k, v in state.items()}
 
 def _finite(net):
     "Whether all weights of a network are finite."
@@ -221,7 +229,7 @@ class TrainingRun:
         c = self.config
         torch.manual_seed(c.seed)
         self.model = build_synthesizer(self.variant, self.synthesizer_config, vgg_weights).to(self.device)
-        if init is not None: self.model.load_state_dict(self._initial(init).state_dict())
+        if init is not None: self.model.load_state_dict(self._initial(init))
         self.average = build_synthesizer(self.variant, self.synthesizer_config, None).to(self.device)
         self.average.load_state_dict(self.model.state_dict())
         self.ema = EMA(self.average, c.ema_decay)
@@ -235,17 +243,18 @@ class TrainingRun:
     def _initial(self, folder):
         model, label_set, _ = load_synthesizer(folder, None)
         if label_set.classes != self.label_set.classes: raise InputError(f"{folder}: was trained on other classes than this run's")
-        if (model.variant, model.config) != (self.variant, self.synthesizer_config):
+        noise = max(model.config.noise, self.synthesizer_config.noise)  # a model without noise may become one with noise
+        if (model.variant, replace(model.config, noise=noise)) != (self.variant, self.synthesizer_config):
             raise InputError(f"{folder}: has another configuration than this run's synthesizer")
-        return model
+        return _with_further_inputs(model.state_dict(), self.model.state_dict())
 
     def _fitting(self, scenes, what):
-        keep = _usable(scenes, self.config.size)
-        left_out, n = len(scenes)-len(keep), self.config.size
+        n, stages = self.config.size, {p.stage for p in phases(self.config)}
+        keep, holds = _usable(scenes, n, stages), f"two {n}×{n} patches side by side" if 1 in stages else f"a patch of {n}×{n}"
+        left_out = len(scenes)-len(keep)
         if len(keep) < 4:
-            raise InputError(f"only {len(keep)} {what} photos can hold two {n}×{n} patches side by side without enlarging; "
-                             "4 are needed: choose a smaller size")
-        if left_out: warnings.warn(f"{left_out} of {len(scenes)} {what} photos are too small for two {n}×{n} patches and are left out")
+            raise InputError(f"only {len(keep)} {what} photos can hold {holds} without enlarging; 4 are needed: choose a smaller size")
+        if left_out: warnings.warn(f"{left_out} of {len(scenes)} {what} photos are too small for {holds} and are left out")
         return Subset(scenes, keep)
 
     def _perceptual(self):
@@ -375,7 +384,7 @@ class TrainingRun:
         raise TrainingDiverged(f"{phase.name}, {error}; {left}. A smaller lr, or another seed, may help.") from None
 
     def _log(self, phase, sources):
-        batch = tuple(t.to(self.device) for t in next(iter(self._loaders(1, (0, 1)).valid)))
+        batch = tuple(t.to(self.device) for t in next(iter(self._loaders(self.phases[0].stage, (0, 1)).valid)))
         before = sum(self._iterations(done) for done in self.phases[:self.position['phase']])
         args = self.folder, batch, self.average, phase.name, self.config.sample_every, sources, self.iteration, before + self._iterations(phase)
         if phase.name != 'pretrain': return RunLog(*args)
@@ -387,7 +396,7 @@ class TrainingRun:
         **info,  # written into config.json beside the recipe
     ):
         "Save the averaged synthesizer with batch-norm statistics recomputed on training data."
-        batches = (tuple(t.to(self.device) for t in b) for b in islice(self._loaders(2).train, n_batches))
+        batches = (tuple(t.to(self.device) for t in b) for b in islice(self._loaders(self.phases[-1].stage).train, n_batches))
         recompute_batchnorm(self.average, batches)
         if not is_main(): return
         save_synthesizer(self.average, self.label_set, self.config.size, folder or self.folder, dict(training=self.config.to_dict(), **info))

@@ -121,9 +121,10 @@ def fits_stages(
     height:int,  # photo height after shrinking, pixels
     width:int,  # photo width, pixels
     size:int,  # N
+    stages:tuple=(1, 2),  # those in use
 ) -> bool:
-    "Whether a photo can feed both stages without being enlarged: two N patches side by side, and a crop that is at least N."
-    return max(height, width) >= 2*size and min(height, width) >= size
+    "Whether a photo can feed the stages without being enlarged: for stage 1 two N patches side by side, for the others a crop of at least N."
+    return min(height, width) >= size and (1 not in stages or max(height, width) >= 2*size)
 
 # %% ../nbs/22_selfsupervision.ipynb #14d7cc58
 def _cut(photo, maps, box, size, flip):

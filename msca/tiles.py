@@ -24,6 +24,9 @@ class Tile(NamedTuple):
     core:tuple  # (row slice, column slice) of the whole picture
     outer:tuple  # the same with the margin, as far as the picture goes
 
+    @property
+    def origin(self): return tuple(s.start for s in self.outer)  # (row, column) of the piece that is computed
+
     def crop(self,
         features:torch.Tensor,  # …×h×w, computed on the outer piece at 1/2^scale
         scale:int=0,  # 0…4
@@ -91,12 +94,13 @@ def paint_tile(
     model,  # `SceneSynthesizer` in eval mode
     onehot:torch.Tensor,  # 1×(S+1)×h×w of the outer piece
     styles:list,  # per scale, style vectors times gate 1×N×K
+    origin:tuple=None,  # (row, column) of the piece in the picture
 ) -> torch.Tensor:  # 1×3×h×w in [-1, 1]
     "Paint a piece of a layout with given style vectors (Eq. 7–8, then SPADE)."
     conditions = []
     for a, v, f in zip(model.attention, styles, model.label_pyramid(onehot)):
         conditions.append(torch.cat([torch.einsum('bnk,bkhw->bnhw', v, a.channel_attention(f)), f], 1))
-    return model.generator(conditions)
+    return model.generator(conditions, origin)
 
 # %% ../nbs/15_tiles.ipynb #8df0c196
 @torch.inference_mode()
@@ -137,5 +141,5 @@ def synthesize_in_tiles(
     styles = [v*g[:, None] for (v, _), g in zip(read, gates)]
     out = np.zeros((*ids.shape, 3), np.uint8)
     for t in progress(cut) if progress else cut:
-        out[t.core] = np.asarray(tensor_to_image(t.crop(paint_tile(model, _onehot(ids[t.outer], model).to(device), styles))[0]))
+        out[t.core] = np.asarray(tensor_to_image(t.crop(paint_tile(model, _onehot(ids[t.outer], model).to(device), styles, t.origin))[0]))
     return Image.fromarray(out[:size[0], :size[1]])

@@ -12,6 +12,7 @@ import argparse
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from .check import check_dataset
@@ -46,7 +47,7 @@ def _loss_weight(text):
     return name, _number(number)
 
 VARIANT_NAMES = 'msca', 'gap', 'no-gate', 'no-attention', 'no-attention-literal', 'no-global', 'spade', 'spade-vae', 'spade-vae-cross'
-LOSSES = 'adversarial', 'feature_matching', 'perceptual', 'l1', 'self_reconstruction'
+LOSSES = 'adversarial', 'feature_matching', 'perceptual', 'l1', 'self_reconstruction', 'texture'
 RECIPE_OPTIONS = (  # field of `TrainingConfig`, kind of value, its name in the help, help
     ('size', TRAINING_SIDE, 'N', 'network input size; photos are used at up to 2N (default: 128; paper: 256)'),
     ('epochs', _two_epochs, 'A,B', 'epochs of stage 1 and of stage 2 (default: 2,2; paper: 20,20)'),
@@ -108,10 +109,12 @@ def _train_arguments(p):
     for name, kind, metavar, told in RECIPE_OPTIONS: recipe.add_argument('--'+name.replace('_', '-'), help=told, **_kind(kind, metavar))
     recipe.add_argument('--loss-weights', type=_loss_weight, nargs='+', metavar='LOSS=W',
                         help=f"weights of the losses, such as l1=10 perceptual=4; losses: {', '.join(LOSSES)}")
+    recipe.add_argument('--noise', type=whole_number(0, 16), metavar='N',
+                        help="channels of noise that the generator makes texture of; the paper has none (default: --init's, or 0)")
     recipe.add_argument('--seed', type=SEED, default=0, help='of everything random (default: 0)')
     p.add_argument('--tensorboard', action='store_true', help='also write the numbers and sample pictures for TensorBoard, to RUN/tensorboard')
     recipe.add_argument('--device', type=device_name, default='auto', help='auto, cpu, cuda or mps (default: auto)')
-    start.add_argument('--init', metavar='DIR', help='start from the synthesizer of this checkpoint')
+    start.add_argument('--init', metavar='DIR', help='start from the synthesizer of this checkpoint, or of a shipped model (msca models)')
     start.add_argument('--parser-weights', metavar='FILE',
                        help="local SqueezeNet 1.0 weights from which the parser's encoder starts (default: at random)")
     start.add_argument('--vgg-weights', default='imagenet', metavar='FILE',
@@ -123,7 +126,7 @@ def _train_options(argv):
     return p.parse_args(argv)
 
 # %% ../nbs/64_training_commands.ipynb #816df284
-_RUN_OPTIONS = ('data', 'format', 'only', 'procedural', 'labels', 'config', 'variant', 'parser_epochs', 'seed', 'init', 'parser_weights', 'vgg_weights',
+_RUN_OPTIONS = ('data', 'format', 'only', 'procedural', 'labels', 'config', 'variant', 'noise', 'parser_epochs', 'seed', 'init', 'parser_weights', 'vgg_weights',
                 'loss_weights', *(name for name, *_ in RECIPE_OPTIONS))
 
 _MAY_CHANGE = 'loss_limit', 'sample_every', 'checkpoint_every', 'keep_states', 'perceptual_weights'  # on the way
@@ -252,7 +255,6 @@ def training_recipe(
     args,  # what argparse read for `msca train`
 ):  # `TrainingConfig`
     "The preset with what the command line sets."
-    from dataclasses import replace
     from msca.learner import TrainingConfig
     preset = getattr(TrainingConfig, args.config)()
     given = {name: getattr(args, name) for name, *_ in RECIPE_OPTIONS if getattr(args, name) is not None}
@@ -292,9 +294,12 @@ def trained_parser(
     return load_parser(folder)[0].to(device)  # as a resumed run will have it: its weights are rounded in the file
 
 # %% ../nbs/64_training_commands.ipynb #48f72b8e
+_SHIPPED = Path(__file__).parent/'pretrained_models' if '__file__' in globals() else Path('../msca/pretrained_models')
+
 def _check_train(args):
     "What can be known without reading any data, and without torch."
     check_run_folder(Path(args.out), args.resume)
+    if args.init and not Path(args.init).exists() and (_SHIPPED/args.init/'config.json').is_file(): args.init = str(_SHIPPED/args.init)
     if args.resume: recall_options(args)
     if not args.data and not args.procedural: raise InputError('nothing to train on; give --data DIR, --procedural N, or both')
     weights = [f for f in (args.perceptual_weights, args.parser_weights, args.vgg_weights) if f not in (None, 'imagenet')]
@@ -323,12 +328,13 @@ def _train(args, device):
     from msca.processes import is_main
     from msca.run import TrainingDiverged, TrainingRun, kept_states
     from msca.scene import write_whole
-    from msca.synthesizer import find_variant
+    from msca.synthesizer import find_variant, read_config
     config, out, cache = training_recipe(args), Path(args.out), None if args.no_cache else cache_folder(args.cache)
     train_scenes, valid_scenes, label_set = training_scenes(args.data, args.procedural, args.labels, config.size, args.seed,
                                                             args.format, args.only)
     variant, config = variant_recipe(args.variant, config)
-    try: synthesizer = getattr(find_variant(variant).config, args.config)(len(label_set))
+    noise = read_config(args.init)['synthesizer'].get('noise', 0) if args.noise is None and args.init else args.noise or 0
+    try: synthesizer = replace(getattr(find_variant(variant).config, args.config)(len(label_set)), noise=noise)
     except ValueError as e: raise InputError(str(e)) from None
     parser = ParserToCome() if args.parser_epochs else None
     run = TrainingRun(out, train_scenes, valid_scenes, label_set, config, synthesizer, parser, args.vgg_weights, device, args.init, variant,

@@ -677,6 +677,16 @@ def test_train_then_synth_then_resume(here, capsys, monkeypatch):
     refused(capsys, here, (*SMALL, '--out', 'run'), 'not empty', '--resume')
 
 
+def test_training_from_a_shipped_model_with_noise(here, capsys):
+    argv = (*SMALL[:-3], '1,0', *SMALL[-2:], '--parser-epochs', '0', '--pretrain-epochs', '0', '--loss-weights', 'texture=2')
+    code, said, err = run(capsys, *argv, '--init', 'scenes-128', '--noise', '1', '--out', 'first')
+    assert code == 0 and not err and 'texture weight 2' in said, err
+    code, said, err = run(capsys, *argv, '--init', 'first', '--out', 'second')  # with the noise of what it starts from
+    assert code == 0 and not err, err
+    assert [json.loads((here/f/'config.json').read_text())['synthesizer']['noise'] for f in ('first', 'second')] == [1, 1]
+    refused(capsys, here, (*argv, '--init', 'first', '--noise', '0', '--out', 'third'), 'first', 'another configuration')
+
+
 @pytest.mark.slow
 def test_train_on_a_folder_keeps_its_own_classes(here, capsys, dataset):
     shutil.copytree(dataset, 'data')
