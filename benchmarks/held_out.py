@@ -2,7 +2,7 @@
 
 Every photo is painted from its mirrored self (the right exemplar) and from another place's photo (a random one). Measured, per photo set:
 
-* PSNR with either exemplar, and of painting each class with its true mean color, and everything with the photo's;
+* PSNR with either exemplar, with the right one under its annotated map in place of the parsed one, and of painting: each class with its true mean color, each class with its mean color in the exemplar as parsed, everything with the photo's;
 * how often the right exemplar comes nearer to the truth than the random one, in SqueezeNet distance and in distance of color histograms, and how often the model comes nearer than class means do;
 * high-frequency energy of the picture, as a share of the truth's (standard deviation of the 3×3 Laplacian of luma; median);
 * pixel accuracy of the model's parser on pictures and on photos (the parser is in no generator loss);
@@ -35,6 +35,14 @@ def class_means(scene):
     return Image.fromarray(out.round().astype(np.uint8))
 
 
+def parsed_class_means(scene, exemplar, ids):
+    "The layout with every class in its mean color in the exemplar, as far as the parser's map shows it; the exemplar's mean elsewhere."
+    a = np.asarray(exemplar, float)
+    out = np.broadcast_to(a.mean((0, 1)), a.shape).copy()
+    for k in np.intersect1d(scene.labels, ids): out[scene.labels == k] = a[ids == k].mean(0)
+    return Image.fromarray(out.round().astype(np.uint8))
+
+
 def flat(scene):
     "The photo's mean color everywhere."
     return Image.new('RGB', scene.image.size, tuple(int(v) for v in np.asarray(scene.image, float).mean((0, 1)).round()))
@@ -56,8 +64,10 @@ def measure(s, scenes, distance, rivals):
     "Rows of numbers, one per scene; `scenes` are (scene, a photo of another place)."
     rows = []
     for scene, other in scenes:
-        pictures = dict(right=s(scene, mirrored(scene)), random=s(scene, other), class_means=class_means(scene), flat=flat(scene),
-                        **{f'right_{name}': r(scene, mirrored(scene)) for name, r in rivals.items()})
+        exemplar, ids = mirrored(scene), np.ascontiguousarray(scene.labels[:, ::-1])
+        pictures = dict(right=s(scene, exemplar), random=s(scene, other), annotated=s(scene, exemplar, ids), class_means=class_means(scene),
+                        parsed_class_means=parsed_class_means(scene, exemplar, s.parse(exemplar)), flat=flat(scene),
+                        **{f'right_{name}': r(scene, exemplar) for name, r in rivals.items()})
         truth, batch = picture_batch([scene.image]), {k: picture_batch([p]) for k, p in pictures.items()}
         known = scene.labels != UNLABELLED
         row = {f'psnr_{k}': float(psnr(p, truth)) for k, p in batch.items()} | {f'distance_{k}': float(distance(p, truth)) for k, p in batch.items()}
@@ -72,7 +82,7 @@ def summary(rows, rivals):
     "Means, shares, medians; intervals where they are asked for."
     col = lambda k: np.array([r[k] for r in rows])
     mean = lambda v: {k: round(x, 4) for k, x in bootstrap_mean(v)._asdict().items() if k != 'n'}
-    out = dict(photos=len(rows), psnr={k: mean(col(f'psnr_{k}')) for k in ('right', 'random', 'class_means', 'flat')},
+    out = dict(photos=len(rows), psnr={k: mean(col(f'psnr_{k}')) for k in ('right', 'random', 'annotated', 'class_means', 'parsed_class_means', 'flat')},
                right_nearer_than_random=dict(squeezenet=float((col('distance_right') < col('distance_random')).mean()), histogram=float((col('histogram_right') < col('histogram_random')).mean())),
                nearer_than_class_means=float((col('distance_right') < col('distance_class_means')).mean()),
                high_frequency_median=round(float(np.median(col('high_frequency'))), 3),
@@ -97,7 +107,7 @@ def main():
     ap.add_argument('--sets', default='siftflow,labelmefacade,msrc_v2')
     ap.add_argument('--weights', required=True, help='SqueezeNet 1.0, torchvision names')
     ap.add_argument('--size', type=int, default=256)
-    ap.add_argument('--n', type=int, default=60)
+    ap.add_argument('--n', type=int, help='photos of a set (default: all that are held out)')
     ap.add_argument('--seed', type=int, default=0)
     ap.add_argument('--out', type=Path, required=True)
     a = ap.parse_args()
@@ -112,7 +122,7 @@ def main():
         rows = measure(s, pick(open_dataset(Path(a.data)/name, None, SCENE_LABELS), a.n, a.size, np.random.default_rng(a.seed)), distance, rivals)
         found[name] = summary(rows, rivals)
         print(name, json.dumps(found[name]), flush=True)
-    argv = ' '.join(x.replace(a.data, '$MSCA_DATA').replace(a.weights, '$WEIGHTS') for x in sys.argv[1:])
+    argv = ' '.join({a.data: '$MSCA_DATA', a.weights: '$WEIGHTS'}.get(x, x) for x in sys.argv[1:])
     about = dict(command=f'python benchmarks/held_out.py {argv}', seed=a.seed, date=time.strftime('%Y-%m-%d'), hardware='one thread of a shared CPU', torch=torch.__version__,
                  seconds=round(time.time()-start), held_out='by place')
     a.out.write_text(json.dumps(dict(made_by=about, model=s.name, size=a.size, sets=found), indent=1)+'\n')

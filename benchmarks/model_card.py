@@ -4,28 +4,70 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-DATA = {
-    'scenes-128': """Photos with label maps, the training side of a split by place (no place on both sides):
+PHOTOS = dict(
+    data="""Photos with label maps, the training side of a split by place (no place on both sides):
 SIFT Flow (MIT spatial-envelope photos with LabelMe labels), LabelMe Facade, Stanford Background, MSRC v2 (outdoor part) and CamVid, mapped by class name onto the shared label set, and
 procedural scenes drawn by `msca.procedural`.""",
-    'procedural-128': "Procedural scenes drawn by `msca.procedural`, nothing else."}
-LICENCE = {
-    'scenes-128': """**Research, non-commercial use only.** The data sets allow research use (LabelMe Facade: non-commercial and research experiments; CamVid: CC BY-NC 4.0 is stated for the repository it came from;
+    licence="""**Research, non-commercial use only.** The data sets allow research use (LabelMe Facade: non-commercial and research experiments; CamVid: CC BY-NC 4.0 is stated for the repository it came from;
 Stanford Background, SIFT Flow and MSRC v2: research data sets without a licence file). The weights carry the same restriction. No photo is contained in the package.""",
-    'procedural-128': "Apache-2.0, free for any use: no photo was a training sample. (The perceptual loss compared features of an ImageNet-trained network, which is not included.)"}
-EXPECT = {
-    'scenes-128': "The photos are outdoor scenes: coasts, mountains, forests, fields, rivers, highways, streets and facades; indoor scenes and close-ups are outside.",
-    'procedural-128': "It has seen drawn scenes only: of a real photograph expect it to take the overall colour and light, not the materials."}
+    expect="The photos are outdoor scenes: coasts, mountains, forests, fields, rivers, highways, streets and facades; indoor scenes and close-ups are outside.")
+PROCEDURAL = dict(
+    data="Procedural scenes drawn by `msca.procedural`, nothing else.",
+    licence="Apache-2.0, free for any use: no photo was a training sample. (The perceptual loss compared features of an ImageNet-trained network, which is not included.)",
+    expect="It has seen drawn scenes only: of a real photograph expect it to take the overall colour and light, not the materials.")
 LOSS = """The perceptual loss used an ImageNet-trained SqueezeNet 1.0 (BSD licence) as a frozen measuring instrument; it is not part of the model."""
+SETS = dict(siftflow='SIFT Flow', labelmefacade='LabelMe Facade', msrc_v2='MSRC')
+
+
+def read(name): return json.loads((ROOT/'results'/f'{name}.json').read_text())
+
+
+def held_out_table(report):
+    "What `benchmarks/held_out.py` found, with 95 % intervals."
+    sets = [s for s in SETS if s in report['sets']]
+    span = lambda v, f='{:.2f}': f"{f.format(v['value'])} ({f.format(v['low'])} to {f.format(v['high'])})"
+    rows = [('photos', lambda r: str(r['photos'])),
+            ('PSNR in dB, exemplar: the photo mirrored', lambda r: span(r['psnr']['right'])),
+            ('… a photo of another place', lambda r: span(r['psnr']['random'])),
+            ('… mirrored, with its annotated map in place of the parsed one', lambda r: span(r['psnr']['annotated'])),
+            ('for comparison: every class in its true mean colour', lambda r: span(r['psnr']['class_means'])),
+            ('… in its mean colour in the exemplar as parsed', lambda r: span(r['psnr']['parsed_class_means'])),
+            ("… everything in the photo's mean colour", lambda r: span(r['psnr']['flat'])),
+            ('right exemplar nearer to the truth than another: SqueezeNet distance / colour histogram', lambda r: ' / '.join(f'{v:.0%}' for v in r['right_nearer_than_random'].values())),
+            ('nearer to the truth than class means, SqueezeNet distance', lambda r: f"{r['nearer_than_class_means']:.0%}"),
+            ("high-frequency energy, of the truth's (median)", lambda r: f"{r['high_frequency_median']:.2f}"),
+            ('parser accuracy on pictures', lambda r: span(r['parser']['pictures'])), ('… on photos', lambda r: span(r['parser']['photos']))]
+    lines = [f"| {name} | {' | '.join(value(report['sets'][s]) for s in sets)} |" for name, value in rows]
+    return '\n'.join([f"| held-out photos, {report['size']}×{report['size']} | {' | '.join(SETS[s] for s in sets)} |", '|---|'+'---|'*len(sets), *lines])
+
+
+def parser_table(report):
+    "Intersection over union per class, in percent."
+    sets = list(report['held_out'])
+    cell = lambda s, c: f"{100*report['held_out'][s]['iou'][c]:.0f}" if report['held_out'][s]['iou'].get(c) is not None else '–'
+    lines = [f"| {c} | {' | '.join(cell(s, c) for s in sets)} |" for c in report['held_out'][sets[0]]['iou']]
+    total = [f"| **{name}** | {' | '.join(f'''{100*report['held_out'][s][key]:.1f}''' for s in sets)} |" for name, key in (('pixel accuracy', 'pixel_accuracy'), ('mean IoU', 'mean_iou'))]
+    return '\n'.join([f"| IoU in % | {' | '.join(sets)} |", '|---|'+'---:|'*len(sets), *lines, *total])
+
+
+def measured(name):
+    "Everything that was measured, as Markdown."
+    parts, kept = [], ('restyling', 'colour_photos', 'layout_photos', 'colour_procedural', 'layout_procedural', 'mirroring')
+    if (ROOT/'results'/f'{name}-held-out.json').is_file():
+        report = read(f'{name}-held-out')
+        parts.append(f"`{report['made_by']['command']}` (seed {report['made_by']['seed']}, {report['made_by']['date']}; means with 95 % bootstrap intervals):\n\n{held_out_table(report)}")
+    if (ROOT/'results'/f'{name}.json').is_file():
+        report = read(name)
+        numbers = json.dumps({k: v for k, v in report.items() if k in kept}, indent=1)
+        parts.append(f"`{report['made_by']['command']}` (seed {report['made_by']['seed']}, {report['made_by']['date']}), everything in `results/{name}.json`:\n\n```json\n{numbers}\n```")
+    return '\n\n'.join(parts)
 
 
 def card(name):
     "The text of the model card."
     meta = json.loads((ROOT/'msca'/'pretrained_models'/name/'config.json').read_text())
-    report = json.loads((ROOT/'results'/f'{name}.json').read_text())
-    recipe = json.loads((ROOT/'results'/f'{name}-training.json').read_text())
-    differences = '\n'.join(f"- {s}" for s in recipe['differences'])
-    steps = '\n'.join(f"- {s}" for s in recipe['steps'])
+    recipe, about = read(f'{name}-training'), PHOTOS if name.startswith('scenes') else PROCEDURAL
+    differences, steps = ('\n'.join(f"- {s}" for s in recipe[k]) for k in ('differences', 'steps'))
     return f"""# {name}
 
 Paints a layout of {len(meta['label_set']['classes'])} classes ({', '.join(meta['label_set']['classes'])}) in the style of an exemplar photo, at {meta['size']}×{meta['size']} and other sizes near it.
@@ -33,11 +75,11 @@ Compact configuration of msca's masked spatial-channel attention with a SPADE ge
 
 ## Data
 
-{DATA[name]}
+{about['data']}
 
 ## Licence
 
-{LICENCE[name]}
+{about['licence']}
 
 ## Recipe
 
@@ -56,19 +98,16 @@ The weights cannot be regenerated bit for bit:
 
 ## Measured on held-out scenes
 
-`{report['made_by']['command']}` (seed {report['made_by']['seed']}, {report['made_by']['date']}), everything in `results/{name}.json`:
+{measured(name)}
 
-```json
-{json.dumps({k: v for k, v in report.items() if k in ('restyling', 'colour_photos', 'layout_photos', 'colour_procedural', 'layout_procedural', 'mirroring')}, indent=1)}
-```
+`parser_on_*` and parser accuracy are pixel accuracies of the shipped parser, which was in no generator loss. The parser itself, on whole held-out scenes (`{recipe['parser']}`):
 
-`parser_on_*` is the pixel accuracy of the shipped parser, which was in no generator loss.
+{parser_table(json.loads((ROOT/recipe['parser']).read_text()))}
 
 ## Intended use and known failures
 
-For trying, teaching and studying example-guided synthesis, and as a starting point for training (`msca train --init`). Texture is coarse: the model is small and was trained briefly on one CPU core.
-Small objects (people, signs, vehicles, windows) are hints of colour. A class that the exemplar does not show gets a generic colour. Very dark exemplars lose layout detail.
-{EXPECT[name]} Not for deceiving anyone about what a place looks like.
+For trying, teaching and studying example-guided synthesis, and as a starting point for training (`msca train --init {name}`). {recipe['limits']}
+{about['expect']} Not for deceiving anyone about what a place looks like. Pictures of what goes wrong are in the notebook `38_shipped`.
 """
 
 

@@ -1,4 +1,4 @@
-"""Put a trained run into the package: `python benchmarks/ship.py RUN PARSER NAME`.
+"""Put a trained run into the package: `python benchmarks/ship.py RUN PARSER NAME [--size N]`.
 
 Writes msca/pretrained_models/NAME with the synthesizer in half precision and the parser; the model card beside them is written by hand.
 """
@@ -8,9 +8,8 @@ from pathlib import Path
 from msca.parser import load_parser, save_parser
 from msca.synthesizer import load_synthesizer, save_synthesizer
 
-NOTICES = {
-    'scenes-128': 'trained on SIFT Flow, LabelMe Facade, Stanford Background, MSRC and CamVid photos plus procedural scenes; research, non-commercial use only',
-    'procedural-128': 'trained on procedural scenes alone; Apache-2.0, free for any use'}
+PHOTOS = 'trained on SIFT Flow, LabelMe Facade, Stanford Background, MSRC and CamVid photos plus procedural scenes; research, non-commercial use only'
+NOTICES = {'scenes-256': PHOTOS, 'scenes-128': PHOTOS, 'procedural-128': 'trained on procedural scenes alone; Apache-2.0, free for any use'}
 
 
 def main():
@@ -18,6 +17,7 @@ def main():
     ap.add_argument('run', help='checkpoint folder of a finished run')
     ap.add_argument('parser', help='parser folder')
     ap.add_argument('name', choices=NOTICES)
+    ap.add_argument('--size', type=int, help="N, at which the model paints unless told otherwise (default: the run's)")
     a = ap.parse_args()
     out = Path(__file__).parents[1]/'msca'/'pretrained_models'/a.name
     model, label_set, meta = load_synthesizer(a.run)
@@ -25,7 +25,7 @@ def main():
     if parsed.classes != label_set.classes: ap.error('the parser has other classes than the synthesizer')
     training = meta.get('training') or {}
     if training.get('perceptual_weights'): training['perceptual_weights'] = Path(training['perceptual_weights']).name  # not where it lay
-    save_synthesizer(model, label_set, meta['size'], out, dict(notice=NOTICES[a.name], training=training), half=True)
+    save_synthesizer(model, label_set, a.size or meta['size'], out, dict(notice=NOTICES[a.name], training=training), half=True)
     save_parser(parser, label_set, out)
     for f in out.iterdir(): f.chmod(0o644)
     print(f'{out}: {sum(f.stat().st_size for f in out.iterdir())/2**20:.1f} MiB')

@@ -9,7 +9,8 @@ Runs in a row, each starting from the one before:
 * `RUN/full`: 128×128, both adversarial stages;
 * `RUN/more` (photos only): 128×128, a short pre-training and both stages again, longer, with more weight on texture;
 * `RUN/grain` (photos only): attention once more, then 128×128 patches, with a channel of noise from here on, and with more weight on color and texture;
-* `RUN/large` (photos only): 256×256, whole photos.
+* `RUN/large` (photos only): 256×256, whole photos; from here on the painter finds the picture's border continued outside, not zeros;
+* `RUN/finish` (photos only): the same with less weight on the amount of texture and more on the discriminator, which learns faster.
 
 `--only NAME --init CHECKPOINT` makes one of them from a checkpoint. Add `--resume` to go on after a stop.
 """
@@ -34,15 +35,17 @@ FOLDERS = ('siftflow', 'labelmefacade', 'stanford_background', 'msrc_v2', 'camvi
 PROCEDURAL = dict(photos=1000, procedural=2000)  # procedural scenes beside the photos, and alone
 COMMON = dict(generator_every=1, losses=LossWeights(1., 5., 4., 10., 1.), perceptual='squeezenet', precision='bfloat16', sample_every=150, checkpoint_every=150)
 PAINT = LossWeights(1., 3., 4., 20., 1., texture=8.)
+WHOLE = dict(size=256, pretrain_epochs=0, warmup_epochs=0, epochs=(1, 0), stages=(3, 3), batch_size=4, pair_discriminator=False)
 RECIPES = dict(
     small=dict(size=64, pretrain_epochs=6, warmup_epochs=2, epochs=(0, 0), batch_size=16, pretrain_lr=2e-3, lr=4e-4),
     full=dict(size=128, pretrain_epochs=0, warmup_epochs=0, epochs=(1, 1), batch_size=8),
     more=dict(size=128, pretrain_epochs=1, warmup_epochs=0, epochs=(2, 2), batch_size=8, pretrain_lr=1e-4, losses=LossWeights(1., 8., 6., 6., 1.)),
     grain=dict(size=128, pretrain_epochs=1, warmup_epochs=0, epochs=(1, 0), batch_size=8, pretrain_lr=5e-4, losses=PAINT),
-    large=dict(size=256, pretrain_epochs=0, warmup_epochs=0, epochs=(1, 0), stages=(3, 3), batch_size=4, losses=PAINT))
+    large=dict(WHOLE, losses=LossWeights(1., 2., 2., 30., 1., texture=12.)),
+    finish=dict(WHOLE, losses=LossWeights(3., 2., 3., 30., 1., texture=6.), discriminator_lr=6e-4))
 RUNS = dict(procedural=['small', 'full'], photos=list(RECIPES))
-SCENES = dict(full=3000, more=2400, grain=4000, large=1600)  # scenes of an epoch, an even selection: what an hour or so of one core allows
-NOISE = ('grain', 'large')  # runs with a channel of noise
+SCENES = dict(full=3000, more=2400, grain=4000, large=600, finish=1200)  # scenes of an epoch, an even selection: what an hour or so of one core allows
+SHAPES = dict(grain=dict(noise=1), large=dict(noise=1, padding='replicate'), finish=dict(noise=1, padding='replicate'))  # what differs from the compact configuration
 LARGE = ('siftflow', 'labelmefacade', 'camvid')  # photos that hold 256×256
 
 
@@ -50,7 +53,7 @@ def sources(which, data, run):
     "Training and held-out scenes: photos split by place, procedural scenes by seed."
     own = ProceduralScenes(PROCEDURAL[which], 256, seed=1)
     if which == 'procedural': return own.split('train'), own.split('val')
-    photos = MixedScenes([SceneFolder(Path(data)/name) for name in (LARGE if run == 'large' else FOLDERS)])
+    photos = MixedScenes([SceneFolder(Path(data)/name) for name in (LARGE if run in ('large', 'finish') else FOLDERS)])
     return MixedScenes([*photos.sources, own]).split('train'), photos.split('val')
 
 
@@ -79,7 +82,7 @@ def main():
         train, valid = sources(a.which, a.data, name)
         config = TrainingConfig(**{**COMMON, 'perceptual_weights': a.perceptual_weights, **RECIPES[name]})
         init = a.init or (a.out/order[order.index(name)-1] if name != 'small' else None)
-        shape = find_variant(a.variant).config(len(SCENE_LABELS), noise=int(name in NOISE))
+        shape = find_variant(a.variant).config(len(SCENE_LABELS), **SHAPES.get(name, {}))
         run = TrainingRun(a.out/name, every(train, SCENES.get(name, len(train))), every(valid, 32), SCENE_LABELS, config, shape, parser=parser, init=init, variant=a.variant)
         if a.resume and kept_states(a.out/name): run.resume()
         start, done = time.time(), run.iteration

@@ -60,7 +60,7 @@ def add_model_options(
 ):
     "`--model` and `--device`."
     p.add_argument('--model', metavar='NAME|DIR',
-                   help='a shipped model, a checkpoint folder, or owner/name on the Hugging Face Hub (default: the shipped model scenes-128)')
+                   help='a shipped model, a checkpoint folder, or owner/name on the Hugging Face Hub (default: the shipped model scenes-256)')
     p.add_argument('--device', type=device_name, default='auto', help='auto, cpu, cuda or mps (default: auto)')
 
 def add_segmenter_option(

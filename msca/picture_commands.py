@@ -20,9 +20,9 @@ def _demo_arguments(p):
     p.add_argument('--seed', type=SEED, default=0, help='another number gives other scenes')
     add_model_options(p)
 
-DEMO_LAYOUTS = ((1, 'coast'), (2, 'mountain'), (9, 'countryside'), (3, 'street'), (4, 'skyline'))  # (seed, kind)
-DEMO_STYLES = ((5, 'countryside', 'day', 'summer', 'clear'), (7, 'mountain', 'sunset', 'autumn', 'cloudy'),
-               (3, 'street', 'night', 'spring', 'clear'), (6, 'forest', 'dawn', 'winter', 'snow'))  # (seed, kind, time, season, weather)
+DEMO_LAYOUTS = ((1, 'coast'), (2, 'mountain'), (9, 'countryside'), (35, 'forest'), (3, 'street'), (4, 'skyline'))  # (seed, kind)
+DEMO_STYLES = dict(day=(5, 'countryside', 'day', 'summer', 'clear'), autumn=(18, 'forest', 'day', 'autumn', 'clear'), sunset=(7, 'mountain', 'sunset', 'autumn', 'cloudy'),
+                   night=(3, 'street', 'night', 'spring', 'clear'), dawn=(6, 'forest', 'dawn', 'winter', 'snow'))  # (seed, kind, time, season, weather)
 
 def demo_inputs(
     size:int=256,  # side of the rendered scenes in pixels
@@ -36,9 +36,9 @@ def demo_inputs(
     layouts = {kind: render(procedural_layout(i+more, kind), procedural_style(i+more), size) for i, kind in DEMO_LAYOUTS}
     china = Image.fromarray(load_sample_image('china.jpg'))
     exemplars = {'photo': ImageOps.fit(china, (china.height,)*2, centering=(.2, .5))}
-    for i, kind, time, season, weather in DEMO_STYLES:
+    for name, (i, kind, time, season, weather) in DEMO_STYLES.items():
         style = procedural_style(i+more, time=time, season=season, weather=weather)
-        exemplars[time] = render(procedural_layout(i+more, kind), style, size).image
+        exemplars[name] = render(procedural_layout(i+more, kind), style, size).image
     return layouts, exemplars
 
 def demo(args):
@@ -130,7 +130,7 @@ def parse(args):
 
 # %% ../nbs/62_picture_commands.ipynb #6f53cc07
 def _labels_arguments(p):
-    p.add_argument('--model', metavar='NAME|DIR', help='a shipped model, a checkpoint folder, or owner/name on the Hugging Face Hub (default: the shipped model scenes-128)')
+    p.add_argument('--model', metavar='NAME|DIR', help='a shipped model, a checkpoint folder, or owner/name on the Hugging Face Hub (default: the shipped model scenes-256)')
     p.add_argument('--out', metavar='P.png', help='also write a picture of the palette')
 
 def palette_picture(

@@ -243,8 +243,9 @@ class TrainingRun:
     def _initial(self, folder):
         model, label_set, _ = load_synthesizer(folder, None)
         if label_set.classes != self.label_set.classes: raise InputError(f"{folder}: was trained on other classes than this run's")
-        noise = max(model.config.noise, self.synthesizer_config.noise)  # a model without noise may become one with noise
-        if (model.variant, replace(model.config, noise=noise)) != (self.variant, self.synthesizer_config):
+        own = self.synthesizer_config
+        may_become = dict(noise=max(model.config.noise, own.noise), padding=own.padding)  # what changes no weight that is there
+        if (model.variant, replace(model.config, **may_become)) != (self.variant, own):
             raise InputError(f"{folder}: has another configuration than this run's synthesizer")
         return _with_further_inputs(model.state_dict(), self.model.state_dict())
 
@@ -273,14 +274,15 @@ class TrainingRun:
 
     def describe(self) -> str:  # lines of text
         "What will be done: the recipe, and photos, epochs, iterations and batch size of every phase."
-        says = dict(pretrain='attention alone, to predict features', warmup='reconstruction alone',
-                    stage1='cross-reconstruction, with discriminator', stage2='cross- and self-reconstruction, with discriminator')
+        alone = dict(pretrain='attention alone, to predict features', warmup='reconstruction alone')
+        tasks = {1: 'cross-reconstruction', 2: 'cross- and self-reconstruction', 3: 'self-reconstruction'}
         c, n = self.config, len(self.train_store)
         lines = ['recipe: ' + ', '.join(f'{k} {v}' for k, v in _flat(c.to_dict()).items())]
         for i, p in enumerate(self.phases):
             photos = f"{p.epochs} epoch{'s'*(p.epochs > 1)} of {n} photos"
             work = f"{self._iterations(p)} iterations of {c.batch_size} samples at {c.size}×{c.size}"
-            lines.append(f"{p.name}: {photos}, {work}, {says[p.name]}" + ' (done)'*(i < self.position['phase']))
+            says = alone.get(p.name) or f'{tasks[p.stage]}, with discriminator'
+            lines.append(f"{p.name}: {photos}, {work}, {says}" + ' (done)'*(i < self.position['phase']))
         return '\n'.join(lines)
 
     def networks(self) -> dict:

@@ -71,12 +71,12 @@ class SPADE(nn.Module):
         n_condition:int,  # channels of the condition [F_x1, F_c1]
         hidden:int=128,  # width of the shared layer
         kernel_size:int=3,  # of the γ and β convolutions, odd
+        padding:str='zeros',  # what lies outside the picture: 'zeros', or 'replicate', its border
     ):
         super().__init__()
         self.norm = GlobalBatchNorm2d(channels)
-        self.shared = nn.Conv2d(n_condition, hidden, 3, padding=1)
-        self.gamma = nn.Conv2d(hidden, channels, kernel_size, padding=kernel_size//2)
-        self.beta = nn.Conv2d(hidden, channels, kernel_size, padding=kernel_size//2)
+        self.shared = nn.Conv2d(n_condition, hidden, 3, padding=1, padding_mode=padding)
+        self.gamma, self.beta = (nn.Conv2d(hidden, channels, kernel_size, padding=kernel_size//2, padding_mode=padding) for _ in range(2))
 
     def forward(self,
         x:torch.Tensor,  # B×C×H×W
@@ -96,12 +96,13 @@ class SPADEResBlock(nn.Module):
         hidden:int=128,  # width of the shared SPADE layers
         kernel_size:int=3,  # of SPADE's γ and β convolutions, odd
         init_gain:float=.02,  # Xavier gain
+        padding:str='zeros',  # as in `SPADE`
     ):
         super().__init__()
         mid = min(n_in, n_out)
-        spade = lambda c: SPADE(c, n_condition, hidden, kernel_size)
-        self.spade_1, self.conv_1 = spade(n_in), nn.Conv2d(n_in, mid, 3, padding=1)
-        self.spade_2, self.conv_2 = spade(mid), nn.Conv2d(mid, n_out, 3, padding=1)
+        spade = lambda c: SPADE(c, n_condition, hidden, kernel_size, padding)
+        self.spade_1, self.conv_1 = spade(n_in), nn.Conv2d(n_in, mid, 3, padding=1, padding_mode=padding)
+        self.spade_2, self.conv_2 = spade(mid), nn.Conv2d(mid, n_out, 3, padding=1, padding_mode=padding)
         self.spade_s, self.conv_s = (spade(n_in), nn.Conv2d(n_in, n_out, 1, bias=False)) if n_in != n_out else (None, None)
         init_spade_(self, init_gain)
         for conv in (self.conv_1, self.conv_2, self.conv_s):

@@ -41,6 +41,7 @@ class PainterConfig:
     spade_kernel:int = 1  # γ/β convolution size
     init_gain:float = .02  # Xavier gain of the SPADE blocks
     noise:int = 0  # channels of noise beside the condition at every scale (the paper has none)
+    padding:str = 'zeros'  # what the painter's convolutions find outside the picture: 'zeros' (SPADE's) or 'replicate', its border
 
     def __post_init__(self):
         for f in fields(self):
@@ -52,6 +53,7 @@ class PainterConfig:
         "Name → (whether its value is good, what a good value is)."
         return dict(n_labels=(_whole(self.n_labels) and 1 <= self.n_labels <= 254, "1 to 254"),
                     spade_kernel=(self.spade_kernel in (1, 3, 5), "1, 3 or 5"),
+                    padding=(self.padding in ('zeros', 'replicate'), "'zeros' or 'replicate'"),
                     noise=(_whole(self.noise) and 0 <= self.noise <= 16, "a whole number from 0 to 16"),
                     init_gain=(isinstance(self.init_gain, (int, float)) and 0 < self.init_gain < math.inf, "a positive number"),
                     **{n: (_five(getattr(self, n)), f"{N_SCALES} positive whole numbers") for n in ('widths', 'spade_hidden')})
@@ -131,14 +133,15 @@ class SPADEGenerator(nn.Module):
         kernel_size:int=3,  # of SPADE's γ and β convolutions
         init_gain:float=.02,  # Xavier gain
         noise:int=0,  # channels of `position_noise` beside the condition
+        padding:str='zeros',  # or 'replicate'
     ):
         super().__init__()
         self.noise = noise
-        self.start = nn.Conv2d(conditions[-1], widths[-1], 3, padding=1)  # our choice: the paper does not say what enters
+        self.start = nn.Conv2d(conditions[-1], widths[-1], 3, padding=1, padding_mode=padding)  # our choice: the paper does not say what enters
         ins = (*widths[1:], widths[-1])
-        self.blocks = nn.ModuleList(SPADEResBlock(i, o, c+noise, h, kernel_size, init_gain)
+        self.blocks = nn.ModuleList(SPADEResBlock(i, o, c+noise, h, kernel_size, init_gain, padding)
                                     for i, o, c, h in zip(ins, widths, conditions, hidden))
-        self.end = nn.Conv2d(widths[0], 3, 3, padding=1)
+        self.end = nn.Conv2d(widths[0], 3, 3, padding=1, padding_mode=padding)
 
     def forward(self,
         conditions:list,  # per scale, B×C_i×H/2^i×W/2^i, fine to coarse
@@ -161,7 +164,7 @@ class SPADEGenerator(nn.Module):
 
     def _with_noise(self, conditions, origin):
         "The conditions with noise beside them: of the given place, or in training of a random one for every sample."
-        n, device = len(conditions[0]), conditions[0].device
+        n, device = conditions[0].shape[0], conditions[0].device  # `len` would fix the batch size of an exported program
         if origin is not None or not self.training: corner = torch.tensor([origin or (0, 0)], device=device)
         else: corner = torch.randint(2**16, (n, 2), device=device)*STRIDE
         noise = (position_noise(corner >> i, *c.shape[-2:], i, self.noise) for i, c in enumerate(conditions))
@@ -182,7 +185,8 @@ class SceneSynthesizer(nn.Module):
         self.label_pyramid = LabelPyramid(config.n_labels, config.label_channels)
         self.attention = nn.ModuleList(map(self.attention_at, range(N_SCALES)))
         conditions = tuple(n+m for n, m in zip(config.image_channels, config.label_channels))
-        self.generator = SPADEGenerator(conditions, config.widths, config.spade_hidden, config.spade_kernel, config.init_gain, config.noise)
+        self.generator = SPADEGenerator(conditions, config.widths, config.spade_hidden, config.spade_kernel, config.init_gain,
+                                        config.noise, config.padding)
 
     def attention_at(self,
         i:int,  # scale, 0…4

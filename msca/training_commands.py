@@ -111,6 +111,8 @@ def _train_arguments(p):
                         help=f"weights of the losses, such as l1=10 perceptual=4; losses: {', '.join(LOSSES)}")
     recipe.add_argument('--noise', type=whole_number(0, 16), metavar='N',
                         help="channels of noise that the generator makes texture of; the paper has none (default: --init's, or 0)")
+    recipe.add_argument('--padding', choices=['zeros', 'replicate'],
+                        help="what the painter finds outside the picture: zeros, as in the paper, or its border (default: --init's, or zeros)")
     recipe.add_argument('--seed', type=SEED, default=0, help='of everything random (default: 0)')
     p.add_argument('--tensorboard', action='store_true', help='also write the numbers and sample pictures for TensorBoard, to RUN/tensorboard')
     recipe.add_argument('--device', type=device_name, default='auto', help='auto, cpu, cuda or mps (default: auto)')
@@ -126,7 +128,7 @@ def _train_options(argv):
     return p.parse_args(argv)
 
 # %% ../nbs/64_training_commands.ipynb #816df284
-_RUN_OPTIONS = ('data', 'format', 'only', 'procedural', 'labels', 'config', 'variant', 'noise', 'parser_epochs', 'seed', 'init', 'parser_weights', 'vgg_weights',
+_RUN_OPTIONS = ('data', 'format', 'only', 'procedural', 'labels', 'config', 'variant', 'noise', 'padding', 'parser_epochs', 'seed', 'init', 'parser_weights', 'vgg_weights',
                 'loss_weights', *(name for name, *_ in RECIPE_OPTIONS))
 
 _MAY_CHANGE = 'loss_limit', 'sample_every', 'checkpoint_every', 'keep_states', 'perceptual_weights'  # on the way
@@ -333,8 +335,9 @@ def _train(args, device):
     train_scenes, valid_scenes, label_set = training_scenes(args.data, args.procedural, args.labels, config.size, args.seed,
                                                             args.format, args.only)
     variant, config = variant_recipe(args.variant, config)
-    noise = read_config(args.init)['synthesizer'].get('noise', 0) if args.noise is None and args.init else args.noise or 0
-    try: synthesizer = replace(getattr(find_variant(variant).config, args.config)(len(label_set)), noise=noise)
+    start = read_config(args.init)['synthesizer'] if args.init else {}
+    shape = {k: start.get(k) if getattr(args, k) is None else getattr(args, k) for k in ('noise', 'padding')}
+    try: synthesizer = replace(getattr(find_variant(variant).config, args.config)(len(label_set)), **{k: v for k, v in shape.items() if v is not None})
     except ValueError as e: raise InputError(str(e)) from None
     parser = ParserToCome() if args.parser_epochs else None
     run = TrainingRun(out, train_scenes, valid_scenes, label_set, config, synthesizer, parser, args.vgg_weights, device, args.init, variant,

@@ -290,7 +290,7 @@ def test_broken_model(here, capsys, fault):
 
 @pytest.mark.parametrize('name', ['no-such-model', 'photo.png', '../nowhere', ''])
 def test_model_that_is_not_there(here, capsys, name):
-    refused(capsys, here, (*GOOD, '--model', name), repr(name), 'scenes-128')
+    refused(capsys, here, (*GOOD, '--model', name), repr(name), 'scenes-256')
 
 
 def test_model_on_the_hub_that_is_not_there(here, capsys, monkeypatch):
@@ -568,8 +568,8 @@ def test_scenes_are_the_same_for_the_same_seed(here, capsys):
 
 def test_demo_with_the_shipped_model(here, capsys):
     code, said, err = run(capsys, 'demo', '--out', 'd', '--device', 'cpu')
-    assert code == 0 and not err and str(here/'d'/'grid.png') in said and 'scenes-128' in said
-    assert Image.open('d/grid.png').size[0] > 700 and len(list(Path('d/layouts').iterdir())) == len(list(Path('d/exemplars').iterdir())) == 5
+    assert code == 0 and not err and str(here/'d'/'grid.png') in said and 'scenes-256' in said
+    assert Image.open('d/grid.png').size[0] > 700 and len(list(Path('d/layouts').iterdir())) == len(list(Path('d/exemplars').iterdir())) == 6
     assert run(capsys, 'synth', '--layout', 'd/layouts/coast.png', '--exemplar', 'd/exemplars/sunset.png')[0] == 0
     assert pixels('synth.png').shape[2] == 3
 

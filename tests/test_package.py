@@ -45,7 +45,7 @@ def test_wheel_holds_every_module(names):
 
 
 def test_wheel_holds_the_models(wheel, names):
-    assert 'scenes-128' in MODELS
+    assert 'scenes-256' in MODELS
     for model in MODELS:
         for file in (ROOT/'msca'/'pretrained_models'/model).iterdir():
             assert f'msca/pretrained_models/{model}/{file.name}' in names

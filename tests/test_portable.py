@@ -99,7 +99,7 @@ def test_paint_at_other_sizes(folder, synthesizer, tmp_path):
     assert done.returncode == 0, done.stderr
     wanted = synthesizer(layout, photo)
     with Image.open(tmp_path/'out.png') as im:
-        assert im.size == wanted.size == (171, 128)
+        assert im.size == wanted.size == (341, 256)
         assert abs(np.asarray(im, float)-np.asarray(wanted, float)).mean() < 4
     Image.new('RGB', (64, 64), (1, 2, 3)).save(tmp_path/'odd.png')
     Image.new('L', (64, 64), 99).save(tmp_path/'ids.png')

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT/'benchmarks'))
 import evaluate_shipped as measure  # noqa: E402
 
-MODELS = ('scenes-128', 'procedural-128')
+MODELS = ('scenes-256', 'scenes-128', 'procedural-128')
 
 
 @pytest.fixture(scope='module', params=MODELS)
@@ -29,12 +29,12 @@ def s(request): return Synthesizer.load(request.param, device='cpu', quiet=True)
 
 def test_models_are_listed_with_their_licence():
     assert set(MODELS) <= set(shipped_models())
-    assert 'non-commercial' in shipped_models()['scenes-128'] and 'Apache-2.0' in shipped_models()['procedural-128']
+    assert 'non-commercial' in shipped_models()['scenes-256'] and 'Apache-2.0' in shipped_models()['procedural-128']
     for name in MODELS: assert 'Licence' in (PRETRAINED/name/'MODEL_CARD.md').read_text()
 
 
 def test_the_notice_is_shown_when_loading(capsys):
-    Synthesizer.load('scenes-128', device='cpu')
+    Synthesizer.load('scenes-256', device='cpu')
     assert 'non-commercial' in capsys.readouterr().err
 
 
@@ -67,7 +67,7 @@ def test_committed_measurements_meet_the_targets(name):
 
 @pytest.mark.skipif('MSCA_DATA' not in os.environ, reason='MSCA_DATA is not set: no real photos')
 def test_real_photos_take_the_exemplars_colours_and_keep_their_layout():
-    s = Synthesizer.load('scenes-128', device='cpu', quiet=True)
+    s = Synthesizer.load('scenes-256', device='cpu', quiet=True)
     scenes = SceneFolder(Path(os.environ['MSCA_DATA'])/'siftflow', s.label_set).split('val')
     colour, layout = measure.colour(s, scenes, 12, np.random.default_rng(1))
     assert colour['nearer_to_given'] >= .75 and layout['ratio'] >= .65
