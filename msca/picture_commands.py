@@ -21,8 +21,9 @@ def _demo_arguments(p):
     add_model_options(p)
 
 DEMO_LAYOUTS = ((1, 'coast'), (2, 'mountain'), (9, 'countryside'), (35, 'forest'), (3, 'street'), (4, 'skyline'))  # (seed, kind)
-DEMO_STYLES = dict(day=(5, 'countryside', 'day', 'summer', 'clear'), autumn=(18, 'forest', 'day', 'autumn', 'clear'), sunset=(7, 'mountain', 'sunset', 'autumn', 'cloudy'),
-                   night=(3, 'street', 'night', 'spring', 'clear'), dawn=(6, 'forest', 'dawn', 'winter', 'snow'))  # (seed, kind, time, season, weather)
+DEMO_STYLES = dict(day=(5, 'countryside', 'day', 'summer', 'clear'), sunset=(7, 'mountain', 'sunset', 'autumn', 'cloudy'),
+                   night=(3, 'street', 'night', 'spring', 'clear'), dawn=(6, 'forest', 'dawn', 'winter', 'snow'),
+                   autumn=(18, 'forest', 'day', 'autumn', 'clear'))  # (seed, kind, time, season, weather)
 
 def demo_inputs(
     size:int=256,  # side of the rendered scenes in pixels

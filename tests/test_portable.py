@@ -120,7 +120,7 @@ def test_sides_that_cannot_be(folder):
 def test_folder(folder, synthesizer):
     "What a program in another language needs to know."
     about = json.loads((folder/'model.json').read_text())
-    assert about['classes'] == list(synthesizer.label_set.classes) and about['size'] == 128 and 'non-commercial' in about['notice']
+    assert about['classes'] == list(synthesizer.label_set.classes) and about['size'] == 256 and 'non-commercial' in about['notice']
     assert {p.name for p in folder.iterdir()} == {'synthesizer.onnx', 'synthesizer.pt2', 'parser.onnx', 'parser.pt2', 'model.json', 'paint.py'}
 
 

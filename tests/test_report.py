@@ -164,7 +164,7 @@ def test_a_model_without_parser(features, capsys, tmp_path):
     sets = dict(same=known, other=LabelSet('few', ('sky', 'grass', 'water'), ((10, 10, 200), (10, 200, 10), (100, 100, 255))))
     for name, label_set in sets.items(): save_synthesizer(SceneSynthesizer(SynthesizerConfig(len(label_set), mlp_width=8, **eight)), label_set, 32, tmp_path/name)
     ask = lambda *argv: msca(capsys, *argv, '--procedural', 2, '--tasks', 'duplicating', '--device', 'cpu', *features)
-    for name, maps in (('same', 'parsed by the parser of scenes-128'), ('other', 'annotated, as no parser knows these classes')):
+    for name, maps in (('same', 'parsed by the parser of scenes-256'), ('other', 'annotated, as no parser knows these classes')):
         ask('eval', '--model', tmp_path/name, '--out', tmp_path/f'{name}.json')
         about = json.loads((tmp_path/f'{name}.json').read_text())
         assert about['settings']['exemplar_maps'] == maps and ('pixel_accuracy' in about['unavailable']) == (name == 'other')
