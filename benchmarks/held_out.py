@@ -1,31 +1,102 @@
-"""Is it worth installing? A model on held-out photos against simple rivals: `python benchmarks/held_out.py MODEL --data $MSCA_DATA --weights $WEIGHTS --size 256 --out results/NAME.json`.
+"""Measure a shipped model on scenes that no training saw: `python benchmarks/held_out.py MODEL [--data $MSCA_DATA --weights $WEIGHTS] --out results/NAME.json`.
 
-Every photo is painted from its mirrored self (the right exemplar) and from another place's photo (a random one). Measured, per photo set:
+Exemplars are given as bare photos: their label maps are parsed. On procedural scenes, and as far as it applies on photos of the first set:
 
-* PSNR with either exemplar, with the right one under its annotated map in place of the parsed one, and of painting: each class with its true mean color, each class with its mean color in the exemplar as parsed, everything with the photo's;
+* restyling: a procedural layout in the style of another procedural scene has an exact answer; PSNR with the right exemplar against another style's;
+* color: for classes that two scenes share, is the picture's mean Lab color nearer to the given exemplar's than to a random other scene's;
+* layout: pixel accuracy of the parser on pictures against their layouts, and on the originals (the parser is in no generator loss);
+* attention: entropies of α and β against log HW and log K.
+
+With `--data`, every held-out photo is painted from its mirrored self (the right exemplar) and from another place's photo (a random one). Measured, per photo set:
+
+* PSNR with either exemplar, and with the right one under its annotated map in place of the parsed one; of painting: each class with its true mean color, each class with its mean color in the exemplar as parsed, everything with the photo's;
+  and of the picture with the right exemplar after its texture was taken away (blurred), or its classes were moved to their true mean colors: what texture and colors cost;
 * how often the right exemplar comes nearer to the truth than the random one, in SqueezeNet distance and in distance of color histograms, and how often the model comes nearer than class means do;
 * high-frequency energy of the picture, as a share of the truth's (standard deviation of the 3×3 Laplacian of luma; median);
-* pixel accuracy of the model's parser on pictures and on photos (the parser is in no generator loss);
-* with `--against OTHER`, the paired difference to another model in SqueezeNet distance to the truth.
+* pixel accuracy of the model's parser on pictures and on photos;
+* with `--against OTHER`, the paired difference to another model in SqueezeNet distance to the truth, of each set and of all photos together.
 """
 import argparse
 import json
+import math
 import sys
 import time
 import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
 import torch
 
 from msca import SCENE_LABELS, Synthesizer
+from msca.attention import attention_entropy
 from msca.datasets import place_of
-from msca.labels import UNLABELLED
+from msca.labels import UNLABELLED, rgb_to_lab
 from msca.metrics import Backbones, build_metrics, high_frequency_ratio, picture_batch, psnr
+from msca.procedural import procedural_layout, procedural_style, render
 from msca.published import open_dataset
 from msca.report import bootstrap_mean
 from msca.tasks import fit_scene
+
+HELD_OUT = 9_000_000  # first seed of procedural scenes that no training used
+
+
+def restyling(s, n):
+    "PSNR (dB) with the right and with another style's exemplar, over n procedural scenes."
+    right, wrong = [], []
+    for i in range(n):
+        a, b, c = (procedural_layout(HELD_OUT+3*i+k) for k in range(3))
+        style, other = procedural_style(HELD_OUT+2*i), procedural_style(HELD_OUT+2*i+1)
+        scene = render(a, style, s.size)
+        for values, exemplar in ((right, render(b, style, s.size)), (wrong, render(c, other, s.size))):
+            values.append(float(psnr(picture_batch([s(scene.labels, exemplar.image)]), picture_batch([scene.image]))))
+    return dict(n=n, psnr_right=np.mean(right), psnr_other=np.mean(wrong), difference=np.mean(right)-np.mean(wrong), right_is_better=np.mean(np.array(right) > wrong))
+
+
+def class_colors(image, labels, share=.02):
+    "Mean Lab color of every class that covers at least `share` of the picture."
+    lab = rgb_to_lab(np.asarray(image))
+    return {int(k): lab[labels == k].mean(0) for k in np.unique(labels) if k != UNLABELLED and (labels == k).mean() >= share}
+
+
+def at_size(scene, size):
+    "A held-out scene with the given short side."
+    return scene.resize(size) if min(scene.size) != size else scene
+
+
+def swapping(s, scenes, n, rng):
+    "`color`: the share of pairs whose common classes come out nearer to the given exemplar than to a random other scene. `layout`: the parser's accuracies."
+    nearer, on_output, on_photo, tries = [], [], [], 0
+    while len(nearer) < n and tries < 20*n:
+        tries += 1
+        a, b, c = (at_size(scenes[int(i)], s.size) for i in rng.choice(len(scenes), 3, replace=False))
+        stats = [class_colors(x.image, x.labels) for x in (a, b, c)]
+        shared = set.intersection(*(set(m) for m in stats))
+        if not shared: continue
+        out = s(a, b.image)
+        got = class_colors(out, a.labels)
+        weight = {k: (a.labels == k).mean() for k in shared}
+        distance = [sum(weight[k]*np.linalg.norm(got[k]-m[k]) for k in shared) for m in stats[1:]]
+        nearer.append(distance[0] < distance[1])
+        known = a.labels != UNLABELLED
+        on_output.append((s.parse(out) == a.labels)[known].mean())
+        on_photo.append((s.parse(a.image) == a.labels)[known].mean())
+    return dict(n=len(nearer), color=dict(nearer_to_given=np.mean(nearer)),
+                layout=dict(parser_on_pictures=np.mean(on_output), parser_on_originals=np.mean(on_photo), ratio=np.mean(on_output)/np.mean(on_photo)))
+
+
+@torch.inference_mode()
+def entropies(s, scenes, n, rng):
+    "Mean attention entropies per scale (nats), with their maxima."
+    rows = []
+    for i in rng.choice(len(scenes), n, replace=False):
+        x = at_size(scenes[int(i)], s.size)
+        y = at_size(scenes[int(rng.integers(len(scenes)))], s.size)
+        onehot, mask, _ = s.prepare_layout(x)
+        _, maps = s.model.transfer(onehot, *s.prepare_exemplar(y.image), mask)
+        rows.append([[*(float(e) for e in attention_entropy(m.alpha, m.beta)), math.log(m.alpha[0, 0].numel()), math.log(m.alpha.shape[1])] for m in maps])
+    names = ('alpha', 'beta', 'alpha_uniform', 'beta_uniform')
+    return [dict(zip(names, map(float, scale))) for scale in np.mean(rows, 0)]
 
 
 def class_means(scene):
@@ -41,6 +112,13 @@ def parsed_class_means(scene, exemplar, ids):
     out = np.broadcast_to(a.mean((0, 1)), a.shape).copy()
     for k in np.intersect1d(scene.labels, ids): out[scene.labels == k] = a[ids == k].mean(0)
     return Image.fromarray(out.round().astype(np.uint8))
+
+
+def recolored(scene, picture):
+    "The picture with every class moved to its true mean color."
+    truth, out = np.asarray(scene.image, float), np.array(picture, float)
+    for k in np.unique(scene.labels): out[scene.labels == k] += truth[scene.labels == k].mean(0) - out[scene.labels == k].mean(0)
+    return Image.fromarray(out.clip(0, 255).round().astype(np.uint8))
 
 
 def flat(scene):
@@ -68,9 +146,10 @@ def measure(s, scenes, distance, rivals):
         pictures = dict(right=s(scene, exemplar), random=s(scene, other), annotated=s(scene, exemplar, ids), class_means=class_means(scene),
                         parsed_class_means=parsed_class_means(scene, exemplar, s.parse(exemplar)), flat=flat(scene),
                         **{f'right_{name}': r(scene, exemplar) for name, r in rivals.items()})
+        pictures |= dict(blurred=pictures['right'].filter(ImageFilter.GaussianBlur(2)), recolored=recolored(scene, pictures['right']))
         truth, batch = picture_batch([scene.image]), {k: picture_batch([p]) for k, p in pictures.items()}
         known = scene.labels != UNLABELLED
-        row = {f'psnr_{k}': float(psnr(p, truth)) for k, p in batch.items()} | {f'distance_{k}': float(distance(p, truth)) for k, p in batch.items()}
+        row = {f'psnr_{k}': float(psnr(p, truth)) for k, p in batch.items()} | {f'distance_{k}': float(distance(batch[k], truth)) for k in ('right', 'random', 'class_means', *(f'right_{name}' for name in rivals))}
         row |= {f'histogram_{k}': histogram_distance(pictures[k], scene.image) for k in ('right', 'random')}
         row |= dict(high_frequency=float(high_frequency_ratio(batch['right'], truth)), parser_on_pictures=float((s.parse(pictures['right']) == scene.labels)[known].mean()),
                     parser_on_photos=float((s.parse(scene.image) == scene.labels)[known].mean()))
@@ -78,17 +157,24 @@ def measure(s, scenes, distance, rivals):
     return rows
 
 
+def mean(values): return {k: x for k, x in bootstrap_mean(values)._asdict().items() if k != 'n'}  # with its interval
+
+
+def difference(rows, rival):
+    "SqueezeNet distance to the truth, a rival's minus the model's."
+    return dict(photos=len(rows), **{f'{rival}_minus_model_squeezenet': mean(np.array([r[f'distance_right_{rival}']-r['distance_right'] for r in rows]))})
+
+
 def summary(rows, rivals):
     "Means, shares, medians; intervals where they are asked for."
     col = lambda k: np.array([r[k] for r in rows])
-    mean = lambda v: {k: round(x, 4) for k, x in bootstrap_mean(v)._asdict().items() if k != 'n'}
-    out = dict(photos=len(rows), psnr={k: mean(col(f'psnr_{k}')) for k in ('right', 'random', 'annotated', 'class_means', 'parsed_class_means', 'flat')},
+    out = dict(photos=len(rows), psnr={k: mean(col(f'psnr_{k}')) for k in ('right', 'random', 'annotated', 'blurred', 'recolored', 'class_means', 'parsed_class_means', 'flat')},
                right_nearer_than_random=dict(squeezenet=float((col('distance_right') < col('distance_random')).mean()), histogram=float((col('histogram_right') < col('histogram_random')).mean())),
                nearer_than_class_means=float((col('distance_right') < col('distance_class_means')).mean()),
-               high_frequency_median=round(float(np.median(col('high_frequency'))), 3),
-               parser=dict(pictures=mean(col('parser_on_pictures')), photos=mean(col('parser_on_photos')), ratio=round(float(col('parser_on_pictures').mean()/col('parser_on_photos').mean()), 3)))
-    for name in rivals: out[f'{name}_minus_model_squeezenet'] = mean(col(f'distance_right_{name}')-col('distance_right'))
-    return out
+               high_frequency_median=float(np.median(col('high_frequency'))),
+               parser=dict(pictures=mean(col('parser_on_pictures')), photos=mean(col('parser_on_photos')), ratio=float(col('parser_on_pictures').mean()/col('parser_on_photos').mean())))
+    for name in rivals: out |= difference(rows, name)
+    return rounded(out)
 
 
 def pick(source, n, size, rng):
@@ -99,33 +185,51 @@ def pick(source, n, size, rng):
         yield fit_scene(side[int(i)], size), fit_scene(side[j], size).image
 
 
+def rounded(x):
+    "Floats to 4 digits, through nested containers."
+    if isinstance(x, dict): return {k: rounded(v) for k, v in x.items()}
+    if isinstance(x, list): return [rounded(v) for v in x]
+    return round(float(x), 4) if isinstance(x, (float, np.floating)) else x
+
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ap.add_argument('model')
+    ap.add_argument('model', help="a shipped model's name or a checkpoint folder")
     ap.add_argument('--against', help='another model')
-    ap.add_argument('--data', required=True)
+    ap.add_argument('--data', help='folder with the photo sets; without it only procedural scenes are measured')
     ap.add_argument('--sets', default='siftflow,labelmefacade,msrc_v2')
-    ap.add_argument('--weights', required=True, help='SqueezeNet 1.0, torchvision names')
-    ap.add_argument('--size', type=int, default=256)
+    ap.add_argument('--weights', help='SqueezeNet 1.0, torchvision names; wanted with --data')
+    ap.add_argument('--size', type=int, help="short side of pictures and exemplars (default: the model's)")
     ap.add_argument('--n', type=int, help='photos of a set (default: all that are held out)')
+    ap.add_argument('--pairs', type=int, default=50, help='of procedural scenes, and of photos to swap (default: 50; 0: none)')
     ap.add_argument('--seed', type=int, default=0)
     ap.add_argument('--out', type=Path, required=True)
     a = ap.parse_args()
+    if bool(a.data) != bool(a.weights): ap.error('--data and --weights belong together')
     warnings.simplefilter('ignore')
     torch.set_num_threads(1)
-    start = time.time()
-    load = lambda name: (lambda m: lambda *x: m(*x, size=a.size, exemplar_size=a.size))(Synthesizer.load(name, 'cpu', quiet=True))
-    s, (distance,) = Synthesizer.load(a.model, 'cpu', quiet=True), build_metrics(('squeezenet_distance',), Backbones(squeezenet=a.weights))
-    s.size = a.size
-    rivals, found = {'rival': load(a.against)} if a.against else {}, {}
-    for name in a.sets.split(','):
-        rows = measure(s, pick(open_dataset(Path(a.data)/name, None, SCENE_LABELS), a.n, a.size, np.random.default_rng(a.seed)), distance, rivals)
-        found[name] = summary(rows, rivals)
-        print(name, json.dumps(found[name]), flush=True)
+    start, s, new = time.time(), Synthesizer.load(a.model, 'cpu', quiet=True), lambda: np.random.default_rng(a.seed)
+    s.size = a.size or s.size
+    report, rows = dict(model=s.name, size=s.size), {}
+    if a.pairs:
+        drawn = [render(procedural_layout(HELD_OUT+500_000+i), procedural_style(HELD_OUT+600_000+i), s.size) for i in range(60)]
+        report['procedural'] = dict(restyling=restyling(s, a.pairs), swapping=swapping(s, drawn, a.pairs, new()), entropies=entropies(s, drawn, 20, new()))
+    if a.data:
+        (distance,) = build_metrics(('squeezenet_distance',), Backbones(squeezenet=a.weights))
+        load = lambda name: (lambda m: lambda *x: m(*x, size=s.size, exemplar_size=s.size))(Synthesizer.load(name, 'cpu', quiet=True))
+        rivals, sets = {'rival': load(a.against)} if a.against else {}, {name: open_dataset(Path(a.data)/name, None, SCENE_LABELS) for name in a.sets.split(',')}
+        for name, photos in sets.items():
+            rows[name] = measure(s, pick(photos, a.n, s.size, new()), distance, rivals)
+            print(name, json.dumps(summary(rows[name], rivals)), flush=True)
+        report['sets'] = {name: summary(r, rivals) for name, r in rows.items()}
+        if rivals: report['all_photos'] = difference([r for set_rows in rows.values() for r in set_rows], 'rival')
+        if a.pairs:
+            photos = next(iter(sets.values())).split('val')
+            report['photos'] = dict(set=next(iter(sets)), swapping=swapping(s, photos, a.pairs, new()), entropies=entropies(s, photos, 20, new()))
     argv = ' '.join({a.data: '$MSCA_DATA', a.weights: '$WEIGHTS'}.get(x, x) for x in sys.argv[1:])
-    about = dict(command=f'python benchmarks/held_out.py {argv}', seed=a.seed, date=time.strftime('%Y-%m-%d'), hardware='one thread of a shared CPU', torch=torch.__version__,
-                 seconds=round(time.time()-start), held_out='by place')
-    a.out.write_text(json.dumps(dict(made_by=about, model=s.name, size=a.size, sets=found), indent=1)+'\n')
+    report['made_by'] = dict(command=f'python benchmarks/held_out.py {argv}', seed=a.seed, date=time.strftime('%Y-%m-%d'), hardware='one thread of a shared CPU', torch=torch.__version__,
+                             seconds=round(time.time()-start), held_out='by place (photos), by seed (procedural)')
+    a.out.write_text(json.dumps(rounded(report), indent=1)+'\n')
 
 
 if __name__ == '__main__': main()

@@ -22,23 +22,55 @@ SETS = dict(siftflow='SIFT Flow', labelmefacade='LabelMe Facade', msrc_v2='MSRC'
 def read(name): return json.loads((ROOT/'results'/f'{name}.json').read_text())
 
 
-def held_out_table(report):
-    "What `benchmarks/held_out.py` found, with 95 % intervals."
-    sets = [s for s in SETS if s in report['sets']]
-    span = lambda v, f='{:.2f}': f"{f.format(v['value'])} ({f.format(v['low'])} to {f.format(v['high'])})"
-    rows = [('photos', lambda r: str(r['photos'])),
-            ('PSNR in dB, exemplar: the photo mirrored', lambda r: span(r['psnr']['right'])),
-            ('… a photo of another place', lambda r: span(r['psnr']['random'])),
-            ('… mirrored, with its annotated map in place of the parsed one', lambda r: span(r['psnr']['annotated'])),
-            ('for comparison: every class in its true mean colour', lambda r: span(r['psnr']['class_means'])),
-            ('… in its mean colour in the exemplar as parsed', lambda r: span(r['psnr']['parsed_class_means'])),
-            ("… everything in the photo's mean colour", lambda r: span(r['psnr']['flat'])),
-            ('right exemplar nearer to the truth than another: SqueezeNet distance / colour histogram', lambda r: ' / '.join(f'{v:.0%}' for v in r['right_nearer_than_random'].values())),
-            ('nearer to the truth than class means, SqueezeNet distance', lambda r: f"{r['nearer_than_class_means']:.0%}"),
-            ("high-frequency energy, of the truth's (median)", lambda r: f"{r['high_frequency_median']:.2f}"),
-            ('parser accuracy on pictures', lambda r: span(r['parser']['pictures'])), ('… on photos', lambda r: span(r['parser']['photos']))]
-    lines = [f"| {name} | {' | '.join(value(report['sets'][s]) for s in sets)} |" for name, value in rows]
-    return '\n'.join([f"| held-out photos, {report['size']}×{report['size']} | {' | '.join(SETS[s] for s in sets)} |", '|---|'+'---|'*len(sets), *lines])
+def span(v, f='{:.2f}'): return f"{f.format(v['value'])} ({f.format(v['low'])} to {f.format(v['high'])})"
+def pair(a, b, f='{:.0%}'): return f'{f.format(a)} / {f.format(b)}'
+def db(v): return f"{v['value']:.1f}"
+
+
+BRIEF = [
+    ('photos', lambda r: str(r['photos'])),
+    ('PSNR in dB, exemplar: the photo mirrored / another place', lambda r: f"{db(r['psnr']['right'])} / {db(r['psnr']['random'])}"),
+    ('PSNR of painting every class in its true mean colour', lambda r: db(r['psnr']['class_means'])),
+    ('right exemplar nearer to the truth than another: features / colours', lambda r: pair(*r['right_nearer_than_random'].values())),
+    ('nearer to the truth than class means: features', lambda r: f"{r['nearer_than_class_means']:.0%}"),
+    ("high-frequency energy, of the truth's", lambda r: f"{r['high_frequency_median']:.2f}")]
+WHOLE = [
+    ('photos', lambda r: str(r['photos'])),
+    ('PSNR in dB, exemplar: the photo mirrored', lambda r: span(r['psnr']['right'])),
+    ('… a photo of another place', lambda r: span(r['psnr']['random'])),
+    ('… mirrored, with its annotated map in place of the parsed one', lambda r: span(r['psnr']['annotated'])),
+    ('… mirrored, the picture blurred (Gaussian of 2 pixels)', lambda r: span(r['psnr']['blurred'])),
+    ('… mirrored, its classes moved to their true mean colours', lambda r: span(r['psnr']['recolored'])),
+    ('for comparison: every class in its true mean colour', lambda r: span(r['psnr']['class_means'])),
+    ('… in its mean colour in the exemplar as parsed', lambda r: span(r['psnr']['parsed_class_means'])),
+    ("… everything in the photo's mean colour", lambda r: span(r['psnr']['flat'])),
+    ('right exemplar nearer to the truth than another: SqueezeNet distance / colour histogram', lambda r: pair(*r['right_nearer_than_random'].values())),
+    ('nearer to the truth than class means, SqueezeNet distance', lambda r: f"{r['nearer_than_class_means']:.0%}"),
+    ("high-frequency energy, of the truth's (median)", lambda r: f"{r['high_frequency_median']:.2f}"),
+    ('parser accuracy on pictures', lambda r: span(r['parser']['pictures'])), ('… on photos', lambda r: span(r['parser']['photos']))]
+SWAPS = [
+    ('restyling: PSNR in dB with the right / another exemplar', lambda r: pair(r['restyling']['psnr_right'], r['restyling']['psnr_other'], '{:.1f}') if 'restyling' in r else '–'),
+    ('restyling: how often the right exemplar wins', lambda r: f"{r['restyling']['right_is_better']:.0%}" if 'restyling' in r else '–'),
+    ('classes in both scenes come out nearer to the given exemplar than to another', lambda r: f"{r['swapping']['color']['nearer_to_given']:.0%}"),
+    ('parser accuracy on pictures / on originals', lambda r: pair(*list(r['swapping']['layout'].values())[:2]))]
+
+
+def table(head, columns, rows):
+    "Markdown; `columns` are name → report."
+    lines = [f"| {name} | {' | '.join(value(r) for r in columns.values())} |" for name, value in rows]
+    return '\n'.join([f"| {head} | {' | '.join(columns)} |", '|---|'+'---|'*len(columns), *lines])
+
+
+def photo_table(report, rows=WHOLE):
+    "What was measured on each set of photos; with 95 % intervals unless `rows` are `BRIEF`."
+    return table(f"held-out photos, {report['size']}×{report['size']}", {SETS[s]: r for s, r in report['sets'].items()}, rows)
+
+
+def swap_table(reports):
+    "What was measured on procedural scenes and on swapped photos: a column for each."
+    columns = {(n, k): r[k] for n, r in reports.items() for k in ('procedural', 'photos') if k in r}
+    named = {f"{n}{'procedural scenes' if k == 'procedural' else SETS[r['set']]}": r for (n, k), r in columns.items()}
+    return table(f"{next(iter(columns.values()))['swapping']['n']} held-out pairs", named, SWAPS)
 
 
 def parser_table(report):
@@ -52,15 +84,11 @@ def parser_table(report):
 
 def measured(name):
     "Everything that was measured, as Markdown."
-    parts, kept = [], ('restyling', 'colour_photos', 'layout_photos', 'colour_procedural', 'layout_procedural', 'mirroring')
-    if (ROOT/'results'/f'{name}-held-out.json').is_file():
-        report = read(f'{name}-held-out')
-        parts.append(f"`{report['made_by']['command']}` (seed {report['made_by']['seed']}, {report['made_by']['date']}; means with 95 % bootstrap intervals):\n\n{held_out_table(report)}")
-    if (ROOT/'results'/f'{name}.json').is_file():
-        report = read(name)
-        numbers = json.dumps({k: v for k, v in report.items() if k in kept}, indent=1)
-        parts.append(f"`{report['made_by']['command']}` (seed {report['made_by']['seed']}, {report['made_by']['date']}), everything in `results/{name}.json`:\n\n```json\n{numbers}\n```")
-    return '\n\n'.join(parts)
+    report = read(name)
+    about = report['made_by']
+    said = f"`{about['command']}` (seed {about['seed']}, {about['date']}; held out {about['held_out']}), everything in `results/{name}.json`"
+    tables = ([photo_table(report)] if 'sets' in report else []) + [swap_table({'': report})]
+    return '\n\n'.join([f"{said}{'; means with 95 % bootstrap intervals' if 'sets' in report else ''}:", *tables])
 
 
 def card(name):
@@ -100,7 +128,7 @@ The weights cannot be regenerated bit for bit:
 
 {measured(name)}
 
-`parser_on_*` and parser accuracy are pixel accuracies of the shipped parser, which was in no generator loss. The parser itself, on whole held-out scenes (`{recipe['parser']}`):
+Parser accuracy is pixel accuracy of the shipped parser, which was in no generator loss. The parser itself, on whole held-out scenes (`{recipe['parser']}`):
 
 {parser_table(json.loads((ROOT/recipe['parser']).read_text()))}
 

@@ -10,7 +10,8 @@ Runs in a row, each starting from the one before:
 * `RUN/more` (photos only): 128×128, a short pre-training and both stages again, longer, with more weight on texture;
 * `RUN/grain` (photos only): attention once more, then 128×128 patches, with a channel of noise from here on, and with more weight on color and texture;
 * `RUN/large` (photos only): 256×256, whole photos; from here on the painter finds the picture's border continued outside, not zeros;
-* `RUN/finish` (photos only): the same with less weight on the amount of texture and more on the discriminator, which learns faster.
+* `RUN/finish` (photos only): the same with less weight on the amount of texture and more on the discriminator, which learns faster;
+* `RUN/smooth` (photos only): the same, longer, with bilinear up-sampling from here on, and the color of small windows in place of most of the weight on pixels.
 
 `--only NAME --init CHECKPOINT` makes one of them from a checkpoint. Add `--resume` to go on after a stop.
 """
@@ -42,10 +43,13 @@ RECIPES = dict(
     more=dict(size=128, pretrain_epochs=1, warmup_epochs=0, epochs=(2, 2), batch_size=8, pretrain_lr=1e-4, losses=LossWeights(1., 8., 6., 6., 1.)),
     grain=dict(size=128, pretrain_epochs=1, warmup_epochs=0, epochs=(1, 0), batch_size=8, pretrain_lr=5e-4, losses=PAINT),
     large=dict(WHOLE, losses=LossWeights(1., 2., 2., 30., 1., texture=12.)),
-    finish=dict(WHOLE, losses=LossWeights(3., 2., 3., 30., 1., texture=6.), discriminator_lr=6e-4))
+    finish=dict(WHOLE, losses=LossWeights(3., 2., 3., 30., 1., texture=6.), discriminator_lr=6e-4),
+    smooth=dict(WHOLE, losses=LossWeights(3., 2., 3., 10., 1., texture=6., color=50.), discriminator_lr=6e-4))
+AT_256 = 'large', 'finish', 'smooth'
 RUNS = dict(procedural=['small', 'full'], photos=list(RECIPES))
-SCENES = dict(full=3000, more=2400, grain=4000, large=600, finish=1200)  # scenes of an epoch, an even selection: what an hour or so of one core allows
-SHAPES = dict(grain=dict(noise=1), large=dict(noise=1, padding='replicate'), finish=dict(noise=1, padding='replicate'))  # what differs from the compact configuration
+SCENES = dict(full=3000, more=2400, grain=4000, large=600, finish=1200, smooth=3000)  # scenes of an epoch, an even selection: what an hour or so of one core allows
+SHAPES = dict(  # what differs from the compact configuration
+    grain=dict(noise=1), large=dict(noise=1, padding='replicate'), finish=dict(noise=1, padding='replicate'), smooth=dict(noise=1, padding='replicate', upsampling='bilinear'))
 LARGE = ('siftflow', 'labelmefacade', 'camvid')  # photos that hold 256×256
 
 
@@ -53,7 +57,7 @@ def sources(which, data, run):
     "Training and held-out scenes: photos split by place, procedural scenes by seed."
     own = ProceduralScenes(PROCEDURAL[which], 256, seed=1)
     if which == 'procedural': return own.split('train'), own.split('val')
-    photos = MixedScenes([SceneFolder(Path(data)/name) for name in (LARGE if run in ('large', 'finish') else FOLDERS)])
+    photos = MixedScenes([SceneFolder(Path(data)/name) for name in (LARGE if run in AT_256 else FOLDERS)])
     return MixedScenes([*photos.sources, own]).split('train'), photos.split('val')
 
 

@@ -526,6 +526,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                              'msca.losses.PerceptualLoss.train': ('losses.html#perceptualloss.train', 'msca/losses.py'),
                              'msca.losses.PerceptualLoss.vgg19': ('losses.html#perceptualloss.vgg19', 'msca/losses.py'),
                              'msca.losses._contrast': ('losses.html#_contrast', 'msca/losses.py'),
+                             'msca.losses.color_loss': ('losses.html#color_loss', 'msca/losses.py'),
                              'msca.losses.feature_matching': ('losses.html#feature_matching', 'msca/losses.py'),
                              'msca.losses.hinge_discriminator': ('losses.html#hinge_discriminator', 'msca/losses.py'),
                              'msca.losses.hinge_generator': ('losses.html#hinge_generator', 'msca/losses.py'),

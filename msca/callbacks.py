@@ -17,7 +17,7 @@ with warnings.catch_warnings():
     warnings.simplefilter('ignore', FutureWarning)  # fastai still scripts a few functions when it is imported
     from fastai.callback.core import Callback, CancelStepException
 
-from .losses import LossWeights, feature_matching, hinge_discriminator, hinge_generator, texture_loss, weighted_mean
+from .losses import LossWeights, color_loss, feature_matching, hinge_discriminator, hinge_generator, texture_loss, weighted_mean
 from .processes import average_gradients, broadcast_state
 from .selfsupervision import CROSS, SELF
 
@@ -54,7 +54,8 @@ class GeneratorLoss(nn.Module):
         w, discriminator = sample_weights(task, self.weights.self_reconstruction), self._discriminator[0]
         terms = dict(l1=weighted_mean((pred-truth).abs(), w))
         if self.perceptual is not None: terms['perceptual'] = (self.perceptual(pred, truth)*w).sum()
-        if self.weights.texture: terms['texture'] = (texture_loss(pred, truth)*w).sum()
+        for name, f in dict(texture=texture_loss, color=color_loss).items():
+            if getattr(self.weights, name): terms[name] = (f(pred, truth)*w).sum()
         if discriminator is not None:
             with torch.no_grad(): real = discriminator(truth, *condition)
             fake = discriminator(pred, *condition)

@@ -59,7 +59,7 @@ def exemplar_errors(
     return dict(held_out_l1=float((right-truth).abs().mean()), held_out_l1_other=float((other-truth).abs().mean()))
 
 # %% ../nbs/25_history.ipynb #74c38357
-HISTORY_COLUMNS = ('phase', 'iteration', *(f'pretrain_{i}' for i in range(N_SCALES)), 'l1', 'perceptual', 'texture', 'adversarial', 'feature_matching',
+HISTORY_COLUMNS = ('phase', 'iteration', *(f'pretrain_{i}' for i in range(N_SCALES)), 'l1', 'perceptual', 'texture', 'color', 'adversarial', 'feature_matching',
                    'regularization', 'discriminator', 'd_accuracy_cross', 'd_accuracy_self', 'held_out_l1', 'held_out_l1_other',
                    'column_spread', *(f'entropy_{which}_{i}' for which in ('alpha', 'beta') for i in range(N_SCALES)))
 
@@ -98,7 +98,7 @@ def trim_history(
 
 # %% ../nbs/25_history.ipynb #b98ccb0f
 _PANELS = {'pre-training (L1 of features)': [f'pretrain_{i}' for i in range(N_SCALES)],
-           'generator': ['l1', 'perceptual', 'texture', 'feature_matching', 'adversarial', 'regularization'],
+           'generator': ['l1', 'perceptual', 'texture', 'color', 'feature_matching', 'adversarial', 'regularization'],
            'discriminator': ['discriminator', 'd_accuracy_cross', 'd_accuracy_self'],
            'held-out L1': ['held_out_l1', 'held_out_l1_other'],
            'column spread': ['column_spread'],

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['weighted_mean', 'hinge_discriminator', 'hinge_generator', 'feature_matching', 'PerceptualLoss', 'texture_loss',
-           'LossWeights']
+           'color_loss', 'LossWeights']
 
 # %% ../nbs/21_losses.ipynb #100a055a
 from dataclasses import asdict, dataclass
@@ -127,6 +127,15 @@ def texture_loss(
         for axis in (2, 3): loss = loss + (_contrast(p, step, axis)-_contrast(t, step, axis)).abs().mean((1, 2, 3))
     return loss
 
+# %% ../nbs/21_losses.ipynb #0e72ae33
+def color_loss(
+    pred:torch.Tensor,  # B×3×H×W in [-1, 1]
+    truth:torch.Tensor,  # B×3×H×W in [-1, 1]
+) -> torch.Tensor:  # B, one value a picture
+    "Root mean square of the differences between means over windows of 8×8 pixels."
+    d = F.avg_pool2d((pred-truth).float(), 8, ceil_mode=True, count_include_pad=False)
+    return (d.pow(2).mean((1, 2, 3)) + 1e-6).sqrt() - 1e-3
+
 # %% ../nbs/21_losses.ipynb #00637b9e
 @dataclass(frozen=True)
 class LossWeights:
@@ -137,6 +146,7 @@ class LossWeights:
     l1:float = 0.  # pixels in [-1, 1]; not in the paper
     self_reconstruction:float = 1.  # λ of Eq. 12
     texture:float = 0.  # local contrast; not in the paper
+    color:float = 0.  # means of small windows; not in the paper
 
     def __post_init__(self):
         for k, v in asdict(self).items():

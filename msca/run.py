@@ -244,7 +244,7 @@ class TrainingRun:
         model, label_set, _ = load_synthesizer(folder, None)
         if label_set.classes != self.label_set.classes: raise InputError(f"{folder}: was trained on other classes than this run's")
         own = self.synthesizer_config
-        may_become = dict(noise=max(model.config.noise, own.noise), padding=own.padding)  # what changes no weight that is there
+        may_become = dict(noise=max(model.config.noise, own.noise), padding=own.padding, upsampling=own.upsampling)  # what changes no weight that is there
         if (model.variant, replace(model.config, **may_become)) != (self.variant, own):
             raise InputError(f"{folder}: has another configuration than this run's synthesizer")
         return _with_further_inputs(model.state_dict(), self.model.state_dict())
@@ -386,7 +386,7 @@ class TrainingRun:
         raise TrainingDiverged(f"{phase.name}, {error}; {left}. A smaller lr, or another seed, may help.") from None
 
     def _log(self, phase, sources):
-        batch = tuple(t.to(self.device) for t in next(iter(self._loaders(self.phases[0].stage, (0, 1)).valid)))
+        batch = tuple(t.to(self.device) for t in next(iter(self._loaders(self.phases[0].stage, (0, 1)).valid)))  # of the first phase throughout: errors compare
         before = sum(self._iterations(done) for done in self.phases[:self.position['phase']])
         args = self.folder, batch, self.average, phase.name, self.config.sample_every, sources, self.iteration, before + self._iterations(phase)
         if phase.name != 'pretrain': return RunLog(*args)

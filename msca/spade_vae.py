@@ -51,7 +51,7 @@ class SPADESynthesizer(nn.Module):
     ):
         super().__init__()
         self.config, conditions = config, (config.n_labels+1,)*N_SCALES
-        self.generator = SPADEGenerator(conditions, config.widths, config.spade_hidden, config.spade_kernel, config.init_gain, config.noise, config.padding)
+        self.generator = SPADEGenerator(conditions, config.widths, config.spade_hidden, config.spade_kernel, config.init_gain, config.noise, config.padding, config.upsampling)
 
     def transfer(self,
         target_onehot:torch.Tensor,  # c1: B×(S+1)×H×W, sides multiples of 16

@@ -42,6 +42,7 @@ class PainterConfig:
     init_gain:float = .02  # Xavier gain of the SPADE blocks
     noise:int = 0  # channels of noise beside the condition at every scale (the paper has none)
     padding:str = 'zeros'  # what the painter's convolutions find outside the picture: 'zeros' (SPADE's) or 'replicate', its border
+    upsampling:str = 'nearest'  # between the painter's blocks: 'nearest' (SPADE's) or 'bilinear'
 
     def __post_init__(self):
         for f in fields(self):
@@ -54,6 +55,7 @@ class PainterConfig:
         return dict(n_labels=(_whole(self.n_labels) and 1 <= self.n_labels <= 254, "1 to 254"),
                     spade_kernel=(self.spade_kernel in (1, 3, 5), "1, 3 or 5"),
                     padding=(self.padding in ('zeros', 'replicate'), "'zeros' or 'replicate'"),
+                    upsampling=(self.upsampling in ('nearest', 'bilinear'), "'nearest' or 'bilinear'"),
                     noise=(_whole(self.noise) and 0 <= self.noise <= 16, "a whole number from 0 to 16"),
                     init_gain=(isinstance(self.init_gain, (int, float)) and 0 < self.init_gain < math.inf, "a positive number"),
                     **{n: (_five(getattr(self, n)), f"{N_SCALES} positive whole numbers") for n in ('widths', 'spade_hidden')})
@@ -134,9 +136,10 @@ class SPADEGenerator(nn.Module):
         init_gain:float=.02,  # Xavier gain
         noise:int=0,  # channels of `position_noise` beside the condition
         padding:str='zeros',  # or 'replicate'
+        upsampling:str='nearest',  # or 'bilinear'
     ):
         super().__init__()
-        self.noise = noise
+        self.noise, self.upsampling = noise, upsampling
         self.start = nn.Conv2d(conditions[-1], widths[-1], 3, padding=1, padding_mode=padding)  # our choice: the paper does not say what enters
         ins = (*widths[1:], widths[-1])
         self.blocks = nn.ModuleList(SPADEResBlock(i, o, c+noise, h, kernel_size, init_gain, padding)
@@ -159,7 +162,7 @@ class SPADEGenerator(nn.Module):
         if self.noise: conditions = self._with_noise(conditions, origin)
         for i in reversed(range(N_SCALES)):
             x = self.blocks[i](x, conditions[i])
-            if i: x = F.interpolate(x, scale_factor=2, mode='nearest')
+            if i: x = F.interpolate(x, scale_factor=2, mode=self.upsampling)
         return torch.tanh(self.end(F.leaky_relu(x, .2)))
 
     def _with_noise(self, conditions, origin):
@@ -186,7 +189,7 @@ class SceneSynthesizer(nn.Module):
         self.attention = nn.ModuleList(map(self.attention_at, range(N_SCALES)))
         conditions = tuple(n+m for n, m in zip(config.image_channels, config.label_channels))
         self.generator = SPADEGenerator(conditions, config.widths, config.spade_hidden, config.spade_kernel, config.init_gain,
-                                        config.noise, config.padding)
+                                        config.noise, config.padding, config.upsampling)
 
     def attention_at(self,
         i:int,  # scale, 0…4

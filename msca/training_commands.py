@@ -47,7 +47,7 @@ def _loss_weight(text):
     return name, _number(number)
 
 VARIANT_NAMES = 'msca', 'gap', 'no-gate', 'no-attention', 'no-attention-literal', 'no-global', 'spade', 'spade-vae', 'spade-vae-cross'
-LOSSES = 'adversarial', 'feature_matching', 'perceptual', 'l1', 'self_reconstruction', 'texture'
+LOSSES = 'adversarial', 'feature_matching', 'perceptual', 'l1', 'self_reconstruction', 'texture', 'color'
 RECIPE_OPTIONS = (  # field of `TrainingConfig`, kind of value, its name in the help, help
     ('size', TRAINING_SIDE, 'N', 'network input size; photos are used at up to 2N (default: 128; paper: 256)'),
     ('epochs', _two_epochs, 'A,B', 'epochs of stage 1 and of stage 2 (default: 2,2; paper: 20,20)'),
@@ -113,6 +113,8 @@ def _train_arguments(p):
                         help="channels of noise that the generator makes texture of; the paper has none (default: --init's, or 0)")
     recipe.add_argument('--padding', choices=['zeros', 'replicate'],
                         help="what the painter finds outside the picture: zeros, as in the paper, or its border (default: --init's, or zeros)")
+    recipe.add_argument('--upsampling', choices=['nearest', 'bilinear'],
+                        help="between the painter's blocks: nearest, as in the paper, or bilinear, whose texture looks less woven (default: --init's, or nearest)")
     recipe.add_argument('--seed', type=SEED, default=0, help='of everything random (default: 0)')
     p.add_argument('--tensorboard', action='store_true', help='also write the numbers and sample pictures for TensorBoard, to RUN/tensorboard')
     recipe.add_argument('--device', type=device_name, default='auto', help='auto, cpu, cuda or mps (default: auto)')
@@ -128,7 +130,7 @@ def _train_options(argv):
     return p.parse_args(argv)
 
 # %% ../nbs/64_training_commands.ipynb #816df284
-_RUN_OPTIONS = ('data', 'format', 'only', 'procedural', 'labels', 'config', 'variant', 'noise', 'padding', 'parser_epochs', 'seed', 'init', 'parser_weights', 'vgg_weights',
+_RUN_OPTIONS = ('data', 'format', 'only', 'procedural', 'labels', 'config', 'variant', 'noise', 'padding', 'upsampling', 'parser_epochs', 'seed', 'init', 'parser_weights', 'vgg_weights',
                 'loss_weights', *(name for name, *_ in RECIPE_OPTIONS))
 
 _MAY_CHANGE = 'loss_limit', 'sample_every', 'checkpoint_every', 'keep_states', 'perceptual_weights'  # on the way
@@ -296,12 +298,12 @@ def trained_parser(
     return load_parser(folder)[0].to(device)  # as a resumed run will have it: its weights are rounded in the file
 
 # %% ../nbs/64_training_commands.ipynb #48f72b8e
-_SHIPPED = Path(__file__).parent/'pretrained_models' if '__file__' in globals() else Path('../msca/pretrained_models')
-
 def _check_train(args):
-    "What can be known without reading any data, and without torch."
+    "What can be known without reading any data; and without torch, unless --init is a model's name."
     check_run_folder(Path(args.out), args.resume)
-    if args.init and not Path(args.init).exists() and (_SHIPPED/args.init/'config.json').is_file(): args.init = str(_SHIPPED/args.init)
+    if args.init and not Path(args.init).exists():
+        from msca.pretrained import model_folder
+        args.init = str(model_folder(args.init))
     if args.resume: recall_options(args)
     if not args.data and not args.procedural: raise InputError('nothing to train on; give --data DIR, --procedural N, or both')
     weights = [f for f in (args.perceptual_weights, args.parser_weights, args.vgg_weights) if f not in (None, 'imagenet')]
@@ -336,7 +338,7 @@ def _train(args, device):
                                                             args.format, args.only)
     variant, config = variant_recipe(args.variant, config)
     start = read_config(args.init)['synthesizer'] if args.init else {}
-    shape = {k: start.get(k) if getattr(args, k) is None else getattr(args, k) for k in ('noise', 'padding')}
+    shape = {k: start.get(k) if getattr(args, k) is None else getattr(args, k) for k in ('noise', 'padding', 'upsampling')}
     try: synthesizer = replace(getattr(find_variant(variant).config, args.config)(len(label_set)), **{k: v for k, v in shape.items() if v is not None})
     except ValueError as e: raise InputError(str(e)) from None
     parser = ParserToCome() if args.parser_epochs else None

@@ -344,7 +344,7 @@ OPTIONS = [
     (('train', '--out', 'r', '--batch-size', '1'), '2 to 4096'), (('train', '--out', 'r', '--config', 'huge'), 'compact'),
     (('train', '--out', 'r', '--procedural', '16', '--perceptual', 'squeezenet'), '--perceptual-weights'),
     (('train', '--out', 'r', '--procedural', '16', '--parser-weights', 'gone.npz'), 'gone.npz: no such file'),
-    (('train', '--out', 'r', '--procedural', '16', '--init', 'gone'), 'gone: no such file'),
+    (('train', '--out', 'r', '--procedural', '16', '--init', 'gone'), "'gone': neither a shipped model"),
     (('train', '--out', 'photo.png', '--procedural', '16'), 'is a file'), (('train', '--out', 'photo.png/r', '--procedural', '16'), 'is a file'),
     (('train', '--out', 'model', '--procedural', '16'), 'not empty'), (('train', '--out', 'r', '--resume'), 'nothing to resume'),
     (('train', '--out', 'model', '--resume'), 'nothing to resume')]
@@ -679,11 +679,13 @@ def test_train_then_synth_then_resume(here, capsys, monkeypatch):
 
 def test_training_from_a_shipped_model_with_noise(here, capsys):
     argv = (*SMALL[:-3], '1,0', *SMALL[-2:], '--parser-epochs', '0', '--pretrain-epochs', '0', '--loss-weights', 'texture=2')
-    code, said, err = run(capsys, *argv, '--init', 'scenes-128', '--noise', '1', '--out', 'first')
+    code, said, err = run(capsys, *argv, '--init', 'scenes-128', '--noise', '1', '--upsampling', 'bilinear', '--out', 'first')
     assert code == 0 and not err and 'texture weight 2' in said, err
-    code, said, err = run(capsys, *argv, '--init', 'first', '--out', 'second')  # with the noise of what it starts from
+    code, said, err = run(capsys, *argv, '--init', 'first', '--out', 'second')  # with noise and up-sampling of what it starts from
     assert code == 0 and not err, err
-    assert [json.loads((here/f/'config.json').read_text())['synthesizer']['noise'] for f in ('first', 'second')] == [1, 1]
+    for f in ('first', 'second'):
+        shape = json.loads((here/f/'config.json').read_text())['synthesizer']
+        assert (shape['noise'], shape['upsampling']) == (1, 'bilinear')
     refused(capsys, here, (*argv, '--init', 'first', '--noise', '0', '--out', 'third'), 'first', 'another configuration')
 
 
