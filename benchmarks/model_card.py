@@ -63,13 +63,14 @@ def table(head, columns, rows):
 
 def photo_table(report, rows=WHOLE):
     "What was measured on each set of photos; with 95 % intervals unless `rows` are `BRIEF`."
-    return table(f"held-out photos, {report['size']}×{report['size']}", {SETS[s]: r for s, r in report['sets'].items()}, rows)
+    named = {SETS[s] + (' (enlarged)' if s == 'msrc_v2' and report['size'] > 213 else ''): r for s, r in report['sets'].items()}  # most of MSRC's photos are 213 pixels high
+    return table(f"held-out photos, {report['size']}×{report['size']}", named, rows)
 
 
 def swap_table(reports):
     "What was measured on procedural scenes and on swapped photos: a column for each."
     columns = {(n, k): r[k] for n, r in reports.items() for k in ('procedural', 'photos') if k in r}
-    named = {f"{n}{'procedural scenes' if k == 'procedural' else SETS[r['set']]}": r for (n, k), r in columns.items()}
+    named = {f"{n}{'procedural scenes' if k == 'procedural' else SETS[r['set']]}, {reports[n]['size']}×{reports[n]['size']}": r for (n, k), r in columns.items()}
     return table(f"{next(iter(columns.values()))['swapping']['n']} held-out pairs", named, SWAPS)
 
 
@@ -95,6 +96,10 @@ def card(name):
     "The text of the model card."
     meta = json.loads((ROOT/'msca'/'pretrained_models'/name/'config.json').read_text())
     recipe, about = read(f'{name}-training'), PHOTOS if name.startswith('scenes') else PROCEDURAL
+    holds = '`$MSCA_DATA` holds the photo sets as folders with `images/`, `labels/` and `classes.txt`, ' if '$MSCA_DATA' in recipe['command'] else ''
+    caution = ' SqueezeNet features were, and the SqueezeNet distance is near to them.' if 'sets' in read(name) else ''
+    if name == 'scenes-256': caution += ' High-frequency energy is near to the loss of texture.'
+    failures = ' Pictures of what goes wrong are in the notebook `38_shipped`.' if name == 'scenes-256' else ''
     differences, steps = ('\n'.join(f"- {s}" for s in recipe[k]) for k in ('differences', 'steps'))
     return f"""# {name}
 
@@ -115,8 +120,8 @@ Compact configuration of msca's masked spatial-channel attention with a SPADE ge
 
 {LOSS}
 
-Command: `{recipe['command']}`, where `$MSCA_DATA` holds the photo sets as folders with `images/`, `labels/` and `classes.txt`, `$WEIGHTS` is a SqueezeNet 1.0 weights file under torchvision's
-names, and PARSER is the folder that the command in `{recipe['parser']}` writes. Hardware: {recipe['hardware']}. Time: {recipe['time']}.
+Command: `{recipe['command']}`, where {holds}`$WEIGHTS` is a SqueezeNet 1.0 weights file under torchvision's
+names, and PARSER is the folder of the parser, made as `benchmarks/train_parser.py` says and measured in `{recipe['parser']}`. Hardware: {recipe['hardware']}. Time: {recipe['time']}.
 
 ## Differences from the committed code
 
@@ -128,14 +133,14 @@ The weights cannot be regenerated bit for bit:
 
 {measured(name)}
 
-Parser accuracy is pixel accuracy of the shipped parser, which was in no generator loss. The parser itself, on whole held-out scenes (`{recipe['parser']}`):
+Parser accuracy is pixel accuracy of the shipped parser, which was in no generator loss.{caution} The parser itself, on whole held-out scenes (`{recipe['parser']}`):
 
 {parser_table(json.loads((ROOT/recipe['parser']).read_text()))}
 
 ## Intended use and known failures
 
 For trying, teaching and studying example-guided synthesis, and as a starting point for training (`msca train --init {name}`). {recipe['limits']}
-{about['expect']} Not for deceiving anyone about what a place looks like. Pictures of what goes wrong are in the notebook `38_shipped`.
+{about['expect']} Not for deceiving anyone about what a place looks like.{failures}
 """
 
 

@@ -1,6 +1,6 @@
 """Put a trained run into the package: `python benchmarks/ship.py RUN PARSER NAME [--size N]`.
 
-Writes msca/pretrained_models/NAME with the synthesizer in half precision and the parser; the model card beside them is written by hand.
+Writes msca/pretrained_models/NAME with the synthesizer in half precision and the parser; the model card beside them is written by model_card.py.
 """
 import argparse
 from pathlib import Path

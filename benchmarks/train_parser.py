@@ -24,13 +24,13 @@ import time
 from fastai.callback.progress import CSVLogger
 import torch
 
+from held_out import SAME_PHOTO
 from msca.datasets import MixedScenes, ProceduralScenes, SceneFolder
 from msca.labels import SCENE_LABELS, UNLABELLED
 from msca.parser import ParserConfig, load_parser, save_parser
 from msca.parser_training import parser_accuracy, train_parser
 
 FOLDERS = 'siftflow', 'labelmefacade', 'stanford_background', 'msrc_v2', 'camvid'
-SAME_PHOTO = {'1_26_s'}  # msrc_v2 holds this photo twice; its twin 9_10_s is a training photo
 
 
 def photo_folder(path):

@@ -7,7 +7,7 @@ Runs in a row, each starting from the one before:
 
 * `RUN/small`: 64×64, attention pre-training and reconstruction;
 * `RUN/full`: 128×128, both adversarial stages;
-* `RUN/more` (photos only): 128×128, a short pre-training and both stages again, longer, with more weight on texture;
+* `RUN/more` (photos only): 128×128, a short pre-training and both stages again, longer, with more weight on features;
 * `RUN/grain` (photos only): attention once more, then 128×128 patches, with a channel of noise from here on, and with more weight on color and texture;
 * `RUN/large` (photos only): 256×256, whole photos; from here on the painter finds the picture's border continued outside, not zeros;
 * `RUN/finish` (photos only): the same with less weight on the amount of texture and more on the discriminator, which learns faster;
@@ -78,6 +78,9 @@ def main():
     ap.add_argument('--init', help='with --only: the checkpoint to start from (default: the run before)')
     ap.add_argument('--resume', action='store_true', help='go on after a stop; finished runs are passed over')
     a = ap.parse_args()
+    if a.init and not a.only: ap.error('--init wants --only: which run is to start from it')
+    if a.only and a.only not in RUNS[a.which]: ap.error(f"{a.which} has the runs {', '.join(RUNS[a.which])}, not {a.only}")
+    if a.which == 'photos' and not a.data: ap.error('photos wants --data')
     warnings.simplefilter('ignore')
     torch.set_num_threads(1)
     parser = load_parser(a.parser)[0].parse if a.parser else None

@@ -1,4 +1,4 @@
-"""Take the pictures of `msca app` for README.md: `python docs/screenshots.py` (needs Chromium with chromedriver). Writes nbs/images/app-*.jpg."""
+"""Take the pictures of `msca app` for README.md and the notebooks: `python docs/screenshots.py`. Writes nbs/images/app-*.jpg; needs Chromium with chromedriver, and selenium and Voilà (`.[dev]`)."""
 import io
 import shutil
 import subprocess
@@ -11,6 +11,7 @@ from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.support.ui import WebDriverWait
 
 OUT = Path(__file__).parents[1]/'nbs'/'images'
 BOTTOM = 'return Math.max(...[...document.querySelectorAll(".jp-OutputArea *")].filter(e => e.offsetParent).map(e => e.getBoundingClientRect().bottom))'
@@ -30,14 +31,14 @@ def shoot(page, name):
 
 def main():
     server = subprocess.Popen([sys.executable, '-m', 'msca', 'app', '--port', '0', '--no-browser'], text=True, stdout=subprocess.PIPE)
-    options = webdriver.ChromeOptions()
-    options.binary_location = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))))
+    page, options = None, webdriver.ChromeOptions()
+    options.binary_location = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), '')
     with tempfile.TemporaryDirectory() as profile:
         for a in ('headless', 'no-sandbox', 'disable-gpu', 'disable-dev-shm-usage', 'window-size=1280,1400', f'user-data-dir={profile}'): options.add_argument(f'--{a}')
-        page = webdriver.Chrome(options=options, service=Service(shutil.which('chromedriver')))
         try:
+            page = webdriver.Chrome(options=options, service=Service(shutil.which('chromedriver')))
             page.get(server.stdout.readline().split()[0])
-            while len([p for p in find(page, '.msca-picture') if p.get_attribute('src')]) < 3: time.sleep(.5)
+            WebDriverWait(page, 90).until(lambda p: len([x for x in find(p, '.msca-picture') if x.get_attribute('src')]) == 3)
             for name in ('Mix', 'Paint', 'Explore'):
                 press(page, '.lm-TabBar-tab', name)
                 if name == 'Mix': find(page, '.msca-gallery button[title=countryside]')[0].click()
@@ -46,7 +47,7 @@ def main():
                     ActionChains(page).move_to_element_with_offset(target, 0, round(.25*target.size['height'])).perform()
                 shoot(page, name.lower())
         finally:
-            page.quit()
+            if page: page.quit()
             server.terminate()
 
 

@@ -112,9 +112,9 @@ def _train_arguments(p):
     recipe.add_argument('--noise', type=whole_number(0, 16), metavar='N',
                         help="channels of noise that the generator makes texture of; the paper has none (default: --init's, or 0)")
     recipe.add_argument('--padding', choices=['zeros', 'replicate'],
-                        help="what the painter finds outside the picture: zeros, as in the paper, or its border (default: --init's, or zeros)")
+                        help="what the painter finds outside the picture: zeros, as in SPADE, or its border (default: --init's, or zeros)")
     recipe.add_argument('--upsampling', choices=['nearest', 'bilinear'],
-                        help="between the painter's blocks: nearest, as in the paper, or bilinear, whose texture looks less woven (default: --init's, or nearest)")
+                        help="between the painter's blocks: nearest, as in SPADE, or bilinear, whose texture looks less woven (default: --init's, or nearest)")
     recipe.add_argument('--seed', type=SEED, default=0, help='of everything random (default: 0)')
     p.add_argument('--tensorboard', action='store_true', help='also write the numbers and sample pictures for TensorBoard, to RUN/tensorboard')
     recipe.add_argument('--device', type=device_name, default='auto', help='auto, cpu, cuda or mps (default: auto)')
