@@ -88,6 +88,7 @@ def measured(name):
     report = read(name)
     about = report['made_by']
     said = f"`{about['command']}` (seed {about['seed']}, {about['date']}; held out {about['held_out']}), everything in `results/{name}.json`"
+    if 'msrc_v2' in about: said += f"; MSRC by `{about['msrc_v2']['command']}`, {about['msrc_v2']['why']}"
     tables = ([photo_table(report)] if 'sets' in report else []) + [swap_table({'': report})]
     return '\n\n'.join([f"{said}{'; means with 95 % bootstrap intervals' if 'sets' in report else ''}:", *tables])
 
