@@ -171,13 +171,19 @@ def summary(rows, rivals):
                high_frequency_median=float(np.median(col('high_frequency'))),
                parser=dict(pictures=mean(col('parser_on_pictures')), photos=mean(col('parser_on_photos')), ratio=float(col('parser_on_pictures').mean()/col('parser_on_photos').mean())))
     for name in rivals: out[f'{name}_minus_model_squeezenet'] = mean(col(f'distance_right_{name}')-col('distance_right'))
-    return rounded(out)
+    return out
+
+
+def held_out_side(source):
+    "A folder's held-out photos, without those that are training photos under another name."
+    side = source.split('val')
+    side.names = [name for name in side.names if name not in SAME_PHOTO]
+    return side
 
 
 def pick(source, n, size, rng):
     "Held-out scenes, each with a photo of another place."
-    side = source.split('val')
-    side.names = [n for n in side.names if n not in SAME_PHOTO]
+    side = held_out_side(source)
     for i in rng.permutation(len(side))[:n]:
         j = next(int(j) for j in rng.permutation(len(side)) if place_of(side.names[j]) != place_of(side.names[i]))
         yield fit_scene(side[int(i)], size), fit_scene(side[j], size).image
@@ -218,10 +224,10 @@ def main():
         rivals, sets, found = {'rival': load(a.against)} if a.against else {}, {name: open_dataset(Path(a.data)/name, None, SCENE_LABELS) for name in a.sets.split(',')}, {}
         for name, photos in sets.items():
             found[name] = summary(measure(s, pick(photos, a.n, s.size, new()), distance, rivals), rivals)
-            print(name, json.dumps(found[name]), flush=True)
+            print(name, json.dumps(rounded(found[name])), flush=True)
         report['sets'] = found
         if a.pairs:
-            photos = next(iter(sets.values())).split('val')
+            photos = held_out_side(next(iter(sets.values())))
             report['photos'] = dict(set=next(iter(sets)), swapping=swapping(s, photos, a.pairs, new()), entropies=entropies(s, photos, 20, new()))
     argv = ' '.join({a.data: '$MSCA_DATA', a.weights: '$WEIGHTS'}.get(x, x) for x in sys.argv[1:])
     report['made_by'] = dict(command=f'python benchmarks/held_out.py {argv}', seed=a.seed, date=time.strftime('%Y-%m-%d'), hardware='one thread of a shared CPU', torch=torch.__version__,

@@ -24,7 +24,7 @@ import time
 from fastai.callback.progress import CSVLogger
 import torch
 
-from held_out import SAME_PHOTO
+from held_out import held_out_side
 from msca.datasets import MixedScenes, ProceduralScenes, SceneFolder
 from msca.labels import SCENE_LABELS, UNLABELLED
 from msca.parser import ParserConfig, load_parser, save_parser
@@ -46,9 +46,7 @@ def scenes_of(kind, n_procedural, size):
     held_out = {'procedural': ProceduralScenes(100, 2*size, seed=1)}
     if kind == 'procedural': return procedural, held_out
     folders = [photo_folder(Path(os.environ['MSCA_DATA'])/f) for f in FOLDERS]
-    for f in folders:
-        held_out[f.name] = f.split('val')
-        held_out[f.name].names = [n for n in held_out[f.name].names if n not in SAME_PHOTO]
+    held_out |= {f.name: held_out_side(f) for f in folders}
     return MixedScenes([f.split('train') for f in folders] + [procedural]), held_out
 
 

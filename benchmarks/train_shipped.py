@@ -45,7 +45,6 @@ RECIPES = dict(
     large=dict(WHOLE, losses=LossWeights(1., 2., 2., 30., 1., texture=12.)),
     finish=dict(WHOLE, losses=LossWeights(3., 2., 3., 30., 1., texture=6.), discriminator_lr=6e-4),
     smooth=dict(WHOLE, losses=LossWeights(3., 2., 3., 10., 1., texture=6., color=50.), discriminator_lr=6e-4))
-AT_256 = 'large', 'finish', 'smooth'
 RUNS = dict(procedural=['small', 'full'], photos=list(RECIPES))
 SCENES = dict(full=3000, more=2400, grain=4000, large=600, finish=1200, smooth=3000)  # scenes of an epoch, an even selection: what an hour or so of one core allows
 SHAPES = dict(  # what differs from the compact configuration
@@ -57,7 +56,7 @@ def sources(which, data, run):
     "Training and held-out scenes: photos split by place, procedural scenes by seed."
     own = ProceduralScenes(PROCEDURAL[which], 256, seed=1)
     if which == 'procedural': return own.split('train'), own.split('val')
-    photos = MixedScenes([SceneFolder(Path(data)/name) for name in (LARGE if run in AT_256 else FOLDERS)])
+    photos = MixedScenes([SceneFolder(Path(data)/name) for name in (LARGE if RECIPES[run]['size'] == 256 else FOLDERS)])
     return MixedScenes([*photos.sources, own]).split('train'), photos.split('val')
 
 

@@ -63,6 +63,7 @@ def test_committed_measurements_meet_the_targets(name):
     report = json.loads((ROOT/'results'/f'{name}.json').read_text())
     restyling = report['procedural']['restyling']
     assert restyling['difference'] >= 2 and restyling['n'] >= 50
+    assert ('photos' in report) == name.startswith('scenes')
     if 'photos' in report: assert report['photos']['swapping']['color']['nearer_to_given'] >= .85 and report['photos']['swapping']['layout']['ratio'] >= .7
 
 
