@@ -589,6 +589,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                               'msca.options._Parser.__init__': ('options.html#_parser.__init__', 'msca/options.py'),
                               'msca.options._Parser.error': ('options.html#_parser.error', 'msca/options.py'),
                               'msca.options.add_map_options': ('options.html#add_map_options', 'msca/options.py'),
+                              'msca.options.add_model_option': ('options.html#add_model_option', 'msca/options.py'),
                               'msca.options.add_model_options': ('options.html#add_model_options', 'msca/options.py'),
                               'msca.options.add_segmenter_option': ('options.html#add_segmenter_option', 'msca/options.py'),
                               'msca.options.check_inputs': ('options.html#check_inputs', 'msca/options.py'),

@@ -10,7 +10,7 @@ import argparse
 from pathlib import Path
 
 from .labels import InputError
-from .options import check_writable, load_synthesizer
+from .options import add_model_option, check_writable, load_synthesizer
 
 # %% ../nbs/68_model_commands.ipynb #d737a05d
 def _models_arguments(p): pass
@@ -32,8 +32,7 @@ def _formats(text):
     return names
 
 def _export_arguments(p):
-    p.add_argument('--model', metavar='NAME|DIR',
-                   help='a shipped model, a checkpoint folder, or owner/name on the Hugging Face Hub (default: the shipped model scenes-256)')
+    add_model_option(p)
     p.add_argument('--out', required=True, metavar='DIR', help='folder for synthesizer.onnx, synthesizer.pt2, the same of the parser, model.json and paint.py')
     p.add_argument('--format', type=_formats, default=('onnx', 'torch'), metavar='A,B', help='onnx (for any runtime), torch (a torch.export program), or both (default: onnx,torch)')
     p.add_argument('--vgg-weights', default='imagenet', metavar='FILE', help='local VGG-19 weights, for models of the paper configuration (default: download)')

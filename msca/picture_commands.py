@@ -10,7 +10,7 @@ __all__ = ['DEMO_LAYOUTS', 'DEMO_STYLES', 'COMMANDS', 'demo_inputs', 'demo', 'sy
 from pathlib import Path
 
 from .labels import InputError
-from .options import (COUNT, SEED, add_map_options, add_model_options, add_segmenter_option, check_inputs, check_output, load_synthesizer,
+from .options import (COUNT, SEED, add_map_options, add_model_option, add_model_options, add_segmenter_option, check_inputs, check_output, load_synthesizer,
                           picture_side, progress_bar, whole_number)
 
 # %% ../nbs/62_picture_commands.ipynb #9378c96c
@@ -131,7 +131,7 @@ def parse(args):
 
 # %% ../nbs/62_picture_commands.ipynb #6f53cc07
 def _labels_arguments(p):
-    p.add_argument('--model', metavar='NAME|DIR', help='a shipped model, a checkpoint folder, or owner/name on the Hugging Face Hub (default: the shipped model scenes-256)')
+    add_model_option(p)
     p.add_argument('--out', metavar='P.png', help='also write a picture of the palette')
 
 def palette_picture(

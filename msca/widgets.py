@@ -47,15 +47,14 @@ LOOK = '''
 .msca-file { display: inline-flex; align-items: center; height: 28px; cursor: pointer; background: var(--jp-layout-color2, #eee); }
 .msca-file:hover { box-shadow: 0 1px 3px #0005; } .msca-file:focus-within { outline: 2px solid var(--msca-accent); }
 .msca-file input { position: absolute; width: 1px; height: 1px; opacity: 0; }
-.msca-gallery { display: flex; flex-flow: row wrap; align-items: flex-start; gap: 8px; padding: 3px; }
-.msca-gallery button { padding: 0; border: 0; background: none;
-  flex: 1 1 58px; min-width: 0; max-width: 104px; cursor: pointer; color: inherit; }
+.msca-gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(82px, 1fr)); align-items: start; gap: 8px; padding: 3px; }
+.msca-gallery button { padding: 0; border: 0; background: none; min-width: 0; max-width: 104px; cursor: pointer; color: inherit; }
 .msca-gallery img { width: 100%; aspect-ratio: 1; object-fit: cover; border-radius: 6px; display: block; }
 .msca-gallery span { font-size: 12px; line-height: 1.5; display: block; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .msca-gallery button:hover img { opacity: .85; }
 .msca-gallery button[aria-pressed=true] img { outline: 3px solid var(--msca-accent); outline-offset: 1px; }
 .msca-gallery button[aria-pressed=true] span { font-weight: 700; }
-.msca-small button { flex: 0 1 62px; } .msca-small span { font-size: 11px; }
+.msca-small { display: flex; flex-flow: row wrap; } .msca-small button { flex: 0 1 62px; } .msca-small span { font-size: 11px; }
 .msca-point { position: relative; cursor: crosshair; touch-action: none; outline-offset: 2px; }
 .msca-point i { position: absolute; width: 14px; height: 14px; margin: -9px; border: 2px solid white; border-radius: 50%;
   box-shadow: 0 0 0 1.5px #000, inset 0 0 0 1px #000; pointer-events: none; }
@@ -65,7 +64,7 @@ LOOK = '''
 .msca-ends { display: flex; justify-content: space-between; font-weight: 600; }
 @media (max-width: 600px) {
   .msca-page { padding: 4px; } .msca-page .widget-tab-contents { padding: 8px; }
-  .msca-gallery { flex-wrap: nowrap; overflow-x: auto; padding-bottom: 6px; } .msca-gallery button { flex: 0 0 72px; }
+  .msca-gallery { display: flex; flex-wrap: nowrap; overflow-x: auto; padding-bottom: 6px; } .msca-gallery button { flex: 0 0 72px; }
   .msca-small button { flex-basis: 56px; }
 }
 '''
