@@ -40,7 +40,7 @@ class GlobalAverage(MaskedSpatialChannelAttention):
         target_mask:torch.Tensor=None,  # unused
     ) -> torch.Tensor:  # B×1
         "Ones."
-        return target_labels.new_ones(len(target_labels), 1)
+        return target_labels.new_ones(target_labels.shape[0], 1)
 
     def channel_attention(self,
         target_labels:torch.Tensor,  # B×M×H'×W'
@@ -74,7 +74,7 @@ class UngatedAttention(MaskedSpatialChannelAttention):
         target_mask:torch.Tensor=None,  # unused
     ) -> torch.Tensor:  # B×K
         "Ones, whatever the scenes contain."
-        return target_labels.new_ones(len(target_labels), self.n_slots)
+        return target_labels.new_ones(target_labels.shape[0], self.n_slots)
 
 @register_variant('no-gate', SynthesizerConfig)
 class UngatedSynthesizer(SceneSynthesizer):

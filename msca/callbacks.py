@@ -26,7 +26,7 @@ def sample_weights(
     task:torch.Tensor,  # B, CROSS or SELF
     self_weight:float=1.,  # λ
 ) -> torch.Tensor:  # B
-    "Weights that turn a batch of both tasks into `mean over cross + λ · mean over self` (paper Eq. 12)."
+    "Weights that turn a batch of both tasks into `mean over cross + λ · mean over self` (paper Eq. 11)."
     is_self = task == SELF
     n_self = is_self.sum()
     return torch.where(is_self, self_weight/n_self.clamp_min(1), 1./(len(task)-n_self).clamp_min(1))
@@ -50,7 +50,7 @@ class GeneratorLoss(nn.Module):
         task:torch.Tensor,  # B, CROSS or SELF
         *condition:torch.Tensor,  # (c1 onehot, x2, c̃2 onehot), what the discriminator sees beside the picture
     ) -> torch.Tensor:  # scalar
-        "Weighted sum (paper Eq. 11–12 with SPADE's losses)."
+        "Weighted sum (paper Eq. 11 with SPADE's losses)."
         w, discriminator = sample_weights(task, self.weights.self_reconstruction), self._discriminator[0]
         terms = dict(l1=weighted_mean((pred-truth).abs(), w))
         if self.perceptual is not None: terms['perceptual'] = (self.perceptual(pred, truth)*w).sum()
@@ -76,7 +76,7 @@ class DiscriminatorStep(Callback):
         self_weight:float=1.,  # λ
         scaler:torch.amp.GradScaler=None,  # for float16; None: none is needed
     ):
-        self.discriminator, self.d_opt, self.self_weight, self.parts, self.steps = discriminator, opt, self_weight, {}, 0
+        self.discriminator, self.d_opt, self.self_weight, self.parts = discriminator, opt, self_weight, {}
         self.scaler = scaler or torch.amp.GradScaler(enabled=False)
 
     def before_fit(self):
@@ -109,7 +109,6 @@ class DiscriminatorStep(Callback):
         average_gradients(self.discriminator.parameters())
         self.scaler.step(self.d_opt)
         self.scaler.update()
-        self.steps += 1
 
     def before_validate(self): self._freeze()  # also when nothing has been trained before
     def _freeze(self): self.discriminator.eval().requires_grad_(False)  # no gradients; spectral-norm vectors stand still
@@ -166,7 +165,7 @@ class Autocast(Callback):
     order = -20
 
     def __init__(self,
-        device_type:str='cpu',  # 'cpu' or 'cuda'
+        device_type:str='cpu',  # 'cpu', 'cuda' or 'mps'
         dtype:torch.dtype=torch.bfloat16,  # of convolutions and matrix products
         scaler:torch.amp.GradScaler=None,  # of the generator's loss, for float16; None: none is needed
     ):
@@ -205,9 +204,8 @@ class EMA(Callback):
     def __init__(self,
         average:nn.Module,  # a second model of the same shape, holding the average
         decay:float=.999,  # per generator update; ramped up at the start as (1+n)/(10+n)
-        n:int=0,  # generator updates already averaged
     ):
-        self.average, self.decay, self.n = average.eval().requires_grad_(False), decay, n
+        self.average, self.decay, self.n = average.eval().requires_grad_(False), decay, 0  # n: generator updates averaged
 
     @torch.no_grad()
     def after_step(self):

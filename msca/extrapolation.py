@@ -19,17 +19,17 @@ from .tiles import cut_tiles, label_means
 
 # %% ../nbs/42_extrapolation.ipynb #1faecfe0
 def window_positions(
-    size:tuple,  # (height, width) of the picture
-    window:tuple,  # (height, width) of a window, not larger
+    size:tuple,  # (height, width) of the picture, multiples of 16
+    window:tuple,  # (height, width) of a window, multiples of 16, not larger
     n_random:int=None,  # windows at random positions; None: ten for every four of the grid, as in the paper
     seed:int=0,  # of the random positions
-) -> list:  # (row, column) of windows' top left corners, without repetition
+) -> list:  # (row, column) of windows' top left corners, multiples of 16, without repetition
     "Where windows lie: a grid that covers the picture, from corner to corner, and random positions."
-    rows, cols = ([round(v) for v in np.linspace(0, total-part, -(-total//part))] for total, part in zip(size, window))
+    rows, cols = ([STRIDE*round(v) for v in np.linspace(0, (total-part)//STRIDE, -(-total//part))] for total, part in zip(size, window))
     grid = [(r, c) for r in rows for c in cols]
     n_random = round(2.5*len(grid)) if n_random is None else n_random
     rng = np.random.default_rng(seed)
-    free = [tuple(int(rng.integers(0, total-part+1)) for total, part in zip(size, window)) for _ in range(n_random)]
+    free = [tuple(STRIDE*int(rng.integers(0, (total-part)//STRIDE+1)) for total, part in zip(size, window)) for _ in range(n_random)]
     return list(dict.fromkeys(grid+free))
 
 def window_weights(
@@ -63,7 +63,7 @@ def extrapolate(
     "Paint a large layout as a weighted blend of windows at corners and random positions (paper §4, Fig. 8)."
     if window < STRIDE or window % STRIDE: raise InputError(f"window {window}: a multiple of {STRIDE} is needed")
     part = tuple(min(window, _up_to_stride(k)) for k in ids.shape)
-    whole = tuple(max(k, p) for k, p in zip(ids.shape, part))
+    whole = tuple(map(_up_to_stride, ids.shape))
     labels, mask = _padded(ids, whole), torch.zeros(1, 1, *whole)
     mask[..., :ids.shape[0], :ids.shape[1]] = 1
     total, weights = torch.zeros(3, *whole), torch.from_numpy(window_weights(part))
@@ -120,19 +120,20 @@ def panorama(
     model,  # a `SceneSynthesizer` in eval mode
     ids:np.ndarray,  # `uint8` h×w: the whole layout, of any size
     exemplars:list,  # J results of `read_exemplar`
-    masks=None,  # J×h×w, sums to 1 over J; None for a single exemplar
+    masks=None,  # J×h×w, sums to 1 over J: where each exemplar's style is wanted
+    weights=None,  # J numbers, see `simplex_weights`: all exemplars mixed everywhere alike
     side:int=256,  # of a tile's core in pixels, a multiple of 16
     margin:int=144,  # around it in pixels, a multiple of 16; less shows seams
     progress=None,  # wraps the loop over tiles, such as fastprogress's `progress_bar`
 ) -> Image.Image:  # RGB, h×w
     "Paint a layout of any size as one pass would, tile by tile: no seams, and memory that does not grow with the picture."
-    if masks is None and len(exemplars) > 1: raise InputError(f"{len(exemplars)} exemplars without masks; give one mask for each")
+    if masks is None and weights is None and len(exemplars) > 1: raise InputError(f"{len(exemplars)} exemplars without masks or weights; give one for each")
     if masks is not None and masks.shape != (len(exemplars), *ids.shape):
         raise InputError(f"masks of shape {masks.shape} for {len(exemplars)} exemplars and a layout of {ids.shape[1]}×{ids.shape[0]}")
     labels = _padded(ids, [_up_to_stride(k) for k in ids.shape])
     cut, out = cut_tiles(*labels.shape, side, margin), np.zeros((*labels.shape, 3), np.uint8)
     means = label_means(model, labels, ids.shape, cut)
-    styles = [gated_styles(model, [e], [1], means) for e in exemplars]
+    styles = [gated_styles(model, exemplars, weights, means)] if weights is not None else [gated_styles(model, [e], [1], means) for e in exemplars]
     for t in progress(cut) if progress else cut:
         onehot = _onehot(labels[t.outer], model)
         painted = paint(model, model.label_pyramid(onehot), styles, _mask_piece(masks, t.outer, onehot), t.origin)

@@ -165,9 +165,12 @@ class RunLog(Callback):
         start:int=0,  # global iterations already done
         n_iterations:int=0,  # at which the phase ends, for the time left
         paint=None,  # what to sample with instead of the model, for pre-training
+        pictures:bool=True,  # False: what it would paint means nothing yet, only the attention is measured
+        prepare=None,  # called before the model is sampled from
     ):
         self.folder, self.batch, self.sampler, self.phase, self.every = Path(folder), batch, model, phase, every
         self.sources, self.iteration, self.n_iterations, self.paint = sources, start, n_iterations, paint or model
+        self.pictures, self.prepare = pictures, prepare
         self.rows, self.row, self.picture, self.seconds, self.clock, self.drawn = [], {}, None, None, None, -inf
 
     def before_batch(self):
@@ -202,10 +205,8 @@ class RunLog(Callback):
         duration = f'{left/3600:.1f} h' if left > 5400 else f'{left/60:.0f} min' if left > 90 else f'{left:.0f} s'
         return f'{self.phase}: iteration {self.iteration} of {self.n_iterations}, {self.seconds:.2g} s each, about {duration} left'
 
-    def after_fit(self): self._end()
-    def after_cancel_fit(self): self._end()
-
-    def _end(self):
+    def after_fit(self):  # also after a cancelled one
+        "Write what is left."
         self.flush()
         self.draw()
 
@@ -235,20 +236,23 @@ class RunLog(Callback):
     @torch.no_grad()
     def sample(self) -> dict:  # held-out errors, column spread, entropies
         "Write a grid (exemplars on top, layouts' truths at the left), and measure."
-        batch = tuple(t.float() for t in self.batch[:4])
-        c1, x2, c2, truth = (t[:4] for t in batch)
-        was_training = self.sampler.training
+        if self.prepare: self.prepare()
+        batch, was_training = tuple(t.float() for t in self.batch[:4]), self.sampler.training
         self.sampler.eval()
-        grid = swapping_grid(self.paint, c1, x2, c2).clamp(-1, 1)
-        numbers = dict(exemplar_errors(self.paint, batch), column_spread=column_spread(grid))
-        _, maps = self.sampler.transfer(c1, x2, c2)
+        numbers = self._paint_and_measure(batch) if self.pictures else {}
+        _, maps = self.sampler.transfer(*(t[:4] for t in batch[:3]))
         self.sampler.train(was_training)
         for i, m in enumerate(maps):
             numbers.update(zip((f'entropy_alpha_{i}', f'entropy_beta_{i}'), map(float, attention_entropy(m.alpha, m.beta))))
+        return mean_over_processes(numbers)
+
+    def _paint_and_measure(self, batch):
+        c1, x2, c2, truth = (t[:4] for t in batch)
+        grid = swapping_grid(self.paint, c1, x2, c2).clamp(-1, 1)
         self.picture = _grid_picture(grid, x2, truth)
         if is_main():
             with _survivable(self.folder/'samples'/f'{self.phase}-{self.iteration:06d}.jpg') as part: self.picture.save(part, 'JPEG', quality=90)
-        return mean_over_processes(numbers)
+        return dict(exemplar_errors(self.paint, batch), column_spread=column_spread(grid))
 
 def _grid_picture(grid, exemplars, truths):
     "A swapping grid with its exemplars on top and the truths of its layouts at the left."

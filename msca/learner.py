@@ -109,7 +109,7 @@ class TrainingConfig:
     pair_discriminator:bool = True  # whether it sees exemplar and exemplar labels too (paper Eq. 11; SPADE's does not)
     ema_decay:float = .999  # per generator update
     precision:str = 'float32'  # of the forward passes: 'float32', 'bfloat16', or 'float16' with a gradient scaler
-    micro_batches:int = 1  # parts in which a batch is processed (gradient accumulation): less memory, the same step
+    micro_batches:int = 1  # parts in which a batch is processed (gradient accumulation): less memory, one step; batch norm sees each part alone
     channels_last:bool = False  # memory layout of pictures and convolutions
     compile:bool = False  # torch.compile for both networks
     fused:bool = False  # Adam's update in one kernel
@@ -126,6 +126,8 @@ class TrainingConfig:
             if not good: raise ValueError(f"{name} is {getattr(self, name)!r}; it must be {wanted}")
         if self.micro_batches > 1 and self.batch_size % (2*self.micro_batches):
             raise ValueError(f"micro_batches is {self.micro_batches}; batch_size {self.batch_size} must be a multiple of twice that")
+        if self.batch_size % 2 and any(s == 2 and n for s, n in zip(self.stages, (self.pretrain_epochs+self.warmup_epochs+self.epochs[0], self.epochs[1]))):
+            raise ValueError(f"batch_size is {self.batch_size}; it must be even: stage 2 makes two samples of every photo")
         if self.perceptual == 'squeezenet' and self.perceptual_weights is None:
             raise ValueError("perceptual 'squeezenet' needs perceptual_weights, a local file")
 
@@ -171,10 +173,11 @@ class TrainingConfig:
     def from_dict(cls,
         d:dict,  # as `to_dict` wrote it, perhaps through JSON
     ) -> 'TrainingConfig':
-        "The inverse of `to_dict`; unknown fields raise `ValueError`."
+        "The inverse of `to_dict`; unknown fields and values of the wrong kind raise `ValueError`."
         unknown = set(d) - {f.name for f in fields(cls)}
         if unknown: raise ValueError(f"unknown training settings: {', '.join(sorted(unknown))}")
-        return cls(**d)
+        try: return cls(**d)
+        except TypeError as e: raise ValueError(f"training settings that make no sense: {e}") from e
 
 # %% ../nbs/24_learner.ipynb #17fe6030
 @dataclass(frozen=True)
@@ -226,20 +229,31 @@ class EpochPosition(Callback):
         torch.manual_seed(self.seed*1_000_003 + self.iteration + 7_919_000_003*rank())
         self.iteration += 1
 
+def _mean_of(dicts):
+    "The mean of every number over the dictionaries that have it."
+    found = {k: [d[k] for d in dicts if k in d] for d in dicts for k in d}
+    return {k: sum(v)/len(v) for k, v in found.items()}
+
 class MicroBatchLearner(Learner):
     "A `Learner` that may process a training batch in equal parts, one after another, with a single step."
     n_parts, part = 1, 0
 
     def _do_one_batch(self):
         if self.n_parts == 1 or not self.training: return super()._do_one_batch()
-        xb, yb, with_grad = self.xb, self.yb, torch.is_grad_enabled()
+        xb, yb, with_grad, told = self.xb, self.yb, torch.is_grad_enabled(), []
         for self.part in range(self.n_parts):
             self.xb, self.yb = (tuple(t[self.part::self.n_parts] for t in ts) for ts in (xb, yb))
             if self.part and hasattr(self, 'autocast'): self.autocast.before_batch()
             self._one_part(with_grad)
+            told.append([source.parts for source in self._sources()])
+        for source, parts in zip(self._sources(), zip(*told)): source.parts = _mean_of(parts)
         if not len(self.yb): return
         self._with_events(self._step, 'step', CancelStepException)
         self.opt.zero_grad()
+
+    def _sources(self):
+        "Who tells losses in `parts`."
+        return [x for x in (self.loss_func, getattr(self, 'discriminator_step', None)) if hasattr(x, 'parts')]
 
     def _one_part(self, with_grad):
         with torch.set_grad_enabled(with_grad): self.pred = self.model(*self.xb)

@@ -144,7 +144,7 @@ class LossWeights:
     feature_matching:float = 10.  # SPADE's
     perceptual:float = 10.  # SPADE's, on VGG-19
     l1:float = 0.  # pixels in [-1, 1]; not in the paper
-    self_reconstruction:float = 1.  # λ of Eq. 12
+    self_reconstruction:float = 1.  # λ of Eq. 11
     texture:float = 0.  # local contrast; not in the paper
     color:float = 0.  # means of small windows; not in the paper
 

@@ -144,10 +144,14 @@ PAINT = dedent('''\
 
     def read_labels(path):
         "Ids from an 8-bit picture of ids, or from one painted in the model's colors."
-        with Image.open(path) as im: a = np.asarray(im if im.mode in ('L', 'P') else im.convert('RGB'))
+        with Image.open(path) as im:
+            if im.format == 'JPEG': sys.exit(f'{path}: JPEG changes ids and colors; a label map must be a PNG')
+            a = np.asarray(im if im.mode in ('L', 'P') else im.convert('RGB'))
         if a.ndim == 3:
             ids = np.full(a.shape[:2], UNLABELLED, np.uint8)
             for i, color in enumerate(ABOUT['palette']): ids[(a == color).all(-1)] = i
+            strange = a[(ids == UNLABELLED) & a.any(-1)]  # black is unlabelled
+            if len(strange): sys.exit(f"{path}: {len(strange)/ids.size:.0%} of it have colors of no class, such as {strange[0].tolist()}; paint with the colors of model.json, black is unlabelled")
             a = ids
         known = (a < len(ABOUT['classes'])) | (a == UNLABELLED)
         if not known.all(): sys.exit(f"{path}: id {a[~known][0]} is none of the {len(ABOUT['classes'])} classes")

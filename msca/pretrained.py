@@ -23,14 +23,14 @@ from torch.nn.utils import parametrize
 from .explain import Explanation, explain_synthesis
 from .extrapolation import extrapolate as blend_windows, panorama as paint_panorama
 from .features import STRIDE
-from .interpolation import interpolate_space as mix_in_space, interpolate_styles, path_weights
+from .interpolation import interpolate_space as mix_in_space, interpolate_styles, normalized_masks, path_weights
 from .interpolation import read_exemplar as regional_styles, read_target
 from .labels import InputError, LabelSet, colorize, one_hot, resize_labels
 from .parser import load_parser
 from .scene import MAX_SIDE, MIN_SIDE, Scene, image_to_tensor, load_labels, load_photo, tensor_to_image
 from .segmenters import find_segmenter
 from .synthesizer import SceneSynthesizer, load_synthesizer, read_config
-from .tiles import synthesize_in_tiles
+from .tiles import cut_tiles, exemplar_styles, synthesize_in_tiles
 from .weights import HUB_NAME, hub_folder
 
 # %% ../nbs/60_pretrained.ipynb #b56a351f
@@ -327,7 +327,9 @@ def read_styles(self:Synthesizer,
     "What the attention takes from each of several exemplars."
     maps = exemplar_layouts or [None]*len(exemplars)
     if len(maps) != len(exemplars): raise InputError(f"{len(maps)} exemplar label maps for {len(exemplars)} exemplars; they must agree")
-    return [regional_styles(self.model, *self.prepare_exemplar(x, c, size, classes, palette)) for x, c in zip(exemplars, maps)]
+    ready = [self.read_exemplar(x, c, size, classes, palette) for x, c in zip(exemplars, maps)]
+    whole = lambda r: regional_styles(self.model, *(t.to(self.device) for t in r.tensors(len(self.label_set))))
+    return [whole(r) if r.ids.size <= ONE_PASS else exemplar_styles(self.model, *r, cut_tiles(*r.ids.shape)) for r in ready]
 
 @patch
 def interpolate(self:Synthesizer,
@@ -342,11 +344,16 @@ def interpolate(self:Synthesizer,
     palette=None,  # as in `read_layout`
 ) -> list:  # PIL images
     "The layout in mixtures of the exemplars' styles, one picture for every factor or set of weights."
-    onehot, mask, (h, w) = self.prepare_layout(layout, size, classes, palette)
+    ready = self.read_layout(layout, size, classes, palette)
     weights = weights or [path_weights(f, len(exemplars)) for f in factors]
-    target, styles = read_target(self.model, onehot, mask), self.read_styles(exemplars, exemplar_layouts, exemplar_size, classes, palette)
+    styles = self.read_styles(exemplars, exemplar_layouts, exemplar_size, classes, palette)
     steps = self.progress(weights) if self.progress and len(weights) > 1 else weights
+    if ready.ids.size > ONE_PASS: return [paint_panorama(self.model, _unpadded(ready), styles, weights=w_j) for w_j in steps]
+    (onehot, mask), (h, w) = ready.tensors(len(self.label_set)), ready.size
+    target = read_target(self.model, onehot.to(self.device), mask.to(self.device))
     return [tensor_to_image(interpolate_styles(self.model, target, styles, w_j)[0, :, :h, :w]) for w_j in steps]
+
+def _unpadded(ready): return ready.ids[:ready.size[0], :ready.size[1]]
 
 @patch
 def interpolate_space(self:Synthesizer,
@@ -360,9 +367,12 @@ def interpolate_space(self:Synthesizer,
     palette=None,  # as in `read_layout`
 ) -> Image.Image:
     "The layout with each exemplar's style where its mask says."
-    onehot, mask, (h, w) = self.prepare_layout(layout, size, classes, palette)
+    ready = self.read_layout(layout, size, classes, palette)
+    h, w = ready.size
     masks = F.interpolate(torch.as_tensor(np.asarray(masks, dtype=np.float32))[None], (h, w), mode='bilinear')[0]
     styles = self.read_styles(exemplars, exemplar_layouts, exemplar_size, classes, palette)
+    if ready.ids.size > ONE_PASS: return paint_panorama(self.model, _unpadded(ready), styles, normalized_masks(masks, len(styles)).numpy())
+    onehot, mask = (t.to(self.device) for t in ready.tensors(len(self.label_set)))
     return tensor_to_image(mix_in_space(self.model, read_target(self.model, onehot, mask), styles, masks)[0, :, :h, :w])
 
 # %% ../nbs/60_pretrained.ipynb #7b9fc9ce
@@ -414,10 +424,12 @@ def explanation(self:Synthesizer,
     classes=None,  # as in `read_layout`
     palette=None,  # as in `read_layout`
 ) -> Explanation:  # with `.summary`, `.slots`, `.figure`, `.source`, `.source_picture`, `.flow`
-    "Synthesize one picture and keep what the attention did."
-    onehot, mask, hw = self.prepare_layout(layout, size, classes, palette)
-    tensors = self.prepare_exemplar(exemplar, exemplar_layout, exemplar_size, classes, palette)
-    return explain_synthesis(self.model, self.label_set, onehot, *tensors, mask, hw)
+    "Synthesize one picture and keep what the attention did; `InputError` when that is too much to keep."
+    target, source, n = self.read_layout(layout, size, classes, palette), self.read_exemplar(exemplar, exemplar_layout, exemplar_size, classes, palette), len(self.label_set)
+    for name, (h, w) in ((_named(layout, 'layout'), target.ids.shape), (_named(exemplar, 'exemplar'), source.ids.shape)):
+        if h*w > ONE_PASS: raise InputError(f"{name}: {w}×{h} pixels are too many to keep the attention of, {ONE_PASS} are possible; choose a smaller size")
+    onehot, mask, *tensors = (t.to(self.device) for t in (*target.tensors(n), *source.tensors(n)))
+    return explain_synthesis(self.model, self.label_set, onehot, *tensors, mask, target.size)
 
 @patch
 def explain(self:Synthesizer,

@@ -35,7 +35,7 @@ from .losses import PerceptualLoss
 from .processes import barrier, is_main, mean_over_processes, rank, world_size
 from .scene import write_whole
 from .selfsupervision import PhotoStore, fits_stages, stage_loaders
-from .synthesizer import SceneSynthesizer, SynthesizerConfig, build_synthesizer, find_variant, load_synthesizer, save_synthesizer
+from .synthesizer import SceneSynthesizer, SynthesizerConfig, build_synthesizer, find_variant, frozen_prefixes, load_synthesizer, save_synthesizer
 
 # %% ../nbs/27_run.ipynb #9dd1b46f
 def kept_states(
@@ -63,13 +63,12 @@ def write_state(
 
 def read_state(
     path,  # a state's file
-    device='cpu',  # where its tensors go
-) -> dict:
+) -> dict:  # with its tensors on the CPU
     "Read a state; `InputError` when it is damaged or none."
     try:
         with zipfile.ZipFile(path) as file:
             if file.testzip() is not None: raise ValueError('checksum')
-        state = torch.load(path, map_location=device, weights_only=True)
+        state = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as e: raise InputError(f"{path}: not a readable training state (damaged, or another kind of file)") from e
     if not (isinstance(state, dict) and {'config', 'position', 'iteration', 'networks', 'opts'} <= set(state)):
         raise InputError(f"{path}: not a training state")
@@ -77,13 +76,12 @@ def read_state(
 
 def newest_state(
     folder,  # run folder
-    device='cpu',  # where its tensors go
 ) -> tuple:  # (path, state)
     "The newest state that can be read; a warning names what was passed over, `InputError` when there is none."
     paths = kept_states(folder)
     if not paths: raise InputError(f"{Path(folder)/'training.pt'}: nothing to resume there")
     for path, older in zip(paths, [*paths[1:], None]):
-        try: return path, read_state(path, device)
+        try: return path, read_state(path)
         except InputError as e:
             if older is None: raise
             warnings.warn(f"{e}; going back to {older.name}")
@@ -154,7 +152,7 @@ class KeepBest(Callback):
         row, run = self.learn.run_log.row, self.training_run
         if row['phase'] == 'pretrain' or row.get('held_out_l1', torch.inf) >= run.best.get('held_out_l1', torch.inf): return
         run.best = {k: row[k] for k in ('phase', 'iteration', 'held_out_l1')}
-        try: run.save_model(run.folder/'best', best=run.best)
+        try: run.write_model(run.folder/'best', best=run.best)  # with the statistics that the error was measured with
         except InputError as e: warnings.warn(f'{e}; training goes on')
 
 # %% ../nbs/27_run.ipynb #ab63793a
@@ -187,7 +185,7 @@ def _finite(net):
     return all(bool(torch.isfinite(p).all()) for p in net.parameters())
 
 # %% ../nbs/27_run.ipynb #dcbc18ed
-_MAY_CHANGE = ('sample_every', 'checkpoint_every', 'keep_states', 'loss_limit', 'perceptual_weights')  # settings that shape no number
+_MAY_CHANGE = ('sample_every', 'checkpoint_every', 'keep_states', 'loss_limit', 'perceptual_weights')  # settings that shape no number, and where a file lies
 
 class TrainingRun:
     "Train a synthesizer through all phases in a run folder; stop anywhere, `resume` later."
@@ -222,8 +220,10 @@ class TrainingRun:
     def _check_shares(self):
         "`InputError` unless every process gets an equal share of every batch."
         for phase in phases(self.config): self._loaders(phase.stage)
-        n, bs = len(self.train_store), self.config.batch_size
-        if n < bs and world_size() > 1: raise InputError(f"{n} training photos do not fill a batch of {bs}, which several processes could share")
+        n, bs, parts = len(self.train_store), self.config.batch_size, self.config.micro_batches
+        if n < bs and world_size()*parts > 1: raise InputError(f"{n} training photos do not fill a batch of {bs}, which several processes or micro-batches could share")
+        if parts > 1 and bs % (2*parts*world_size()):
+            raise InputError(f"batch size {bs} cannot be shared equally by {world_size()} processes with {parts} micro-batches each; it must be a multiple of {2*parts*world_size()}")
 
     def _build_networks(self, vgg_weights, init):
         c = self.config
@@ -247,7 +247,8 @@ class TrainingRun:
         may_become = dict(noise=max(model.config.noise, own.noise), padding=own.padding, upsampling=own.upsampling)  # what changes no weight that is there
         if (model.variant, replace(model.config, **may_become)) != (self.variant, own):
             raise InputError(f"{folder}: has another configuration than this run's synthesizer")
-        return _with_further_inputs(model.state_dict(), self.model.state_dict())
+        ours = self.model.state_dict()
+        return ours | {k: v for k, v in _with_further_inputs(model.state_dict(), ours).items() if not k.startswith(frozen_prefixes(model))}
 
     def _fitting(self, scenes, what):
         n, stages = self.config.size, {p.stage for p in phases(self.config)}
@@ -277,7 +278,8 @@ class TrainingRun:
         alone = dict(pretrain='attention alone, to predict features', warmup='reconstruction alone')
         tasks = {1: 'cross-reconstruction', 2: 'cross- and self-reconstruction', 3: 'self-reconstruction'}
         c, n = self.config, len(self.train_store)
-        lines = ['recipe: ' + ', '.join(f'{k} {v}' for k, v in _flat(c.to_dict()).items())]
+        unused = () if c.perceptual != 'none' else ('perceptual weight',)
+        lines = ['recipe: ' + ', '.join(f'{k} {v}' for k, v in _flat(c.to_dict()).items() if k not in unused)]
         for i, p in enumerate(self.phases):
             photos = f"{p.epochs} epoch{'s'*(p.epochs > 1)} of {n} photos"
             work = f"{self._iterations(p)} iterations of {c.batch_size} samples at {c.size}×{c.size}"
@@ -294,7 +296,7 @@ class TrainingRun:
         "What must be equal when a run is resumed, in JSON's types."
         config = {k: v for k, v in self.config.to_dict().items() if k not in _MAY_CHANGE}
         shape = {f'synthesizer {k}': v for k, v in self.synthesizer_config.to_dict().items()}
-        return json.loads(json.dumps(dict(config, **shape, variant=self.variant, classes=self.label_set.classes)))
+        return json.loads(json.dumps(dict(config, **shape, variant=self.variant, classes=self.label_set.classes, training_photos=len(self.train_store))))
 
     def save_state(self,
         epoch:int,  # of the current phase
@@ -313,7 +315,7 @@ class TrainingRun:
 
     def resume(self) -> 'TrainingRun':
         "Take up the newest readable state; `InputError` when there is none or it does not fit."
-        path, state = newest_state(self.folder, self.device)
+        path, state = newest_state(self.folder)
         _check_same(path, json.loads(state['config']), self._settings())
         try:
             for k, n in self.networks().items(): n.load_state_dict(state['networks'][k])
@@ -389,19 +391,30 @@ class TrainingRun:
         batch = tuple(t.to(self.device) for t in next(iter(self._loaders(self.phases[0].stage, (0, 1)).valid)))  # of the first phase throughout: errors compare
         before = sum(self._iterations(done) for done in self.phases[:self.position['phase']])
         args = self.folder, batch, self.average, phase.name, self.config.sample_every, sources, self.iteration, before + self._iterations(phase)
-        if phase.name != 'pretrain': return RunLog(*args)
-        return RunLog(*args[:2], self.model, *args[3:], None if self.pretrainer.frozen_targets else lambda *c: self.pretrainer(*c)[0][:, :3])
+        if phase.name != 'pretrain': return RunLog(*args, prepare=self.settle_average)
+        paint, pictures = lambda *c: self.pretrainer(*c)[0][:, :3], not self.pretrainer.frozen_targets  # what predicts VGG-19's features paints nothing
+        return RunLog(*args[:2], self.model, *args[3:], paint, pictures)
+
+    def settle_average(self,
+        n_batches:int=16,  # batches of training data for the batch-norm statistics
+    ):
+        "Recompute the averaged synthesizer's batch-norm statistics: those copied from the model do not belong to its weights."
+        batches = (tuple(t.to(self.device) for t in b) for b in islice(self._loaders(self.phases[-1].stage).train, n_batches))
+        recompute_batchnorm(self.average, batches)
+
+    def write_model(self,
+        folder,  # checkpoint folder
+        **info,  # written into config.json beside the recipe
+    ):
+        "Save the averaged synthesizer as it is."
+        if is_main(): save_synthesizer(self.average, self.label_set, self.config.size, folder, dict(training=self.config.to_dict(), **info))
 
     def save_model(self,
         folder=None,  # checkpoint folder; None: the run folder
-        n_batches:int=16,  # batches of training data for the batch-norm statistics
-        **info,  # written into config.json beside the recipe
     ):
         "Save the averaged synthesizer with batch-norm statistics recomputed on training data."
-        batches = (tuple(t.to(self.device) for t in b) for b in islice(self._loaders(self.phases[-1].stage).train, n_batches))
-        recompute_batchnorm(self.average, batches)
-        if not is_main(): return
-        save_synthesizer(self.average, self.label_set, self.config.size, folder or self.folder, dict(training=self.config.to_dict(), **info))
+        self.settle_average()
+        self.write_model(folder or self.folder)
 
 def _flat(settings):
     "A recipe's settings with those of the losses beside the others."

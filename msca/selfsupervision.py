@@ -262,7 +262,7 @@ def stage_loaders(
     train:PhotoStore,  # photos to learn from
     valid:PhotoStore,  # held-out photos
     n_labels:int,  # S
-    stage:int,  # 1 or 2
+    stage:int,  # 1, 2 or 3
     batch_size:int,  # samples a batch, over all processes
     seed:int=0,  # source of order, crops and flips
     device=None,  # where batches go; None: CPU

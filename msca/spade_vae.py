@@ -99,7 +99,7 @@ class VAEConfig(SPADEConfig):
     encoder_widths:tuple = (24, 48, 72, 96, 96)  # channels after each convolution of stride 2; n of them read a square of 4·2ⁿ
     style_channels:int = 64  # numbers in z
     start_side:int = 4  # side of the square that z is spread over, which is then resized to 1/16
-    kl_weight:float = .05  # of the KL term, summed over z (SPADE's)
+    kl_weight:float = .05  # of the KL term, summed over z, mean over the batch (in SPADE's code .05 weighs the sum over the batch)
 
     def _rules(self):
         whole = lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= 1
@@ -155,7 +155,6 @@ class SPADEVAE(SPADESynthesizer):
         super().__init__(config)
         self.encoder = StyleEncoder(config.encoder_widths, config.style_channels)
         self.generator.start = nn.Linear(config.style_channels, config.widths[-1]*config.start_side**2)
-        self.register_buffer('noise_seed', torch.randint(2**31, ()))  # moves on with every draw: a resumed training draws what the whole one would
         self.posterior = None  # of the last forward pass: (μ, log σ²)
 
     def style(self,
@@ -164,9 +163,7 @@ class SPADEVAE(SPADESynthesizer):
         "The style vector: drawn from its distribution in training, the mean otherwise."
         self.posterior = mean, log_variance = self.encoder(exemplar_image)
         if not self.training: return mean
-        self.noise_seed += 1
-        noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(int(self.noise_seed)))
-        return mean + noise.to(mean)*(log_variance/2).exp()
+        return mean + torch.randn_like(mean)*(log_variance/2).exp()
 
     def start(self,
         coarsest:torch.Tensor,  # B×(S+1)×H/16×W/16, for its size
@@ -174,7 +171,7 @@ class SPADEVAE(SPADESynthesizer):
     ) -> torch.Tensor:  # B×widths[4]×H/16×W/16
         "z, spread over a small square by a linear layer and resized to the coarsest scale."
         z, side = self.style(exemplar_image), self.config.start_side
-        x = self.generator.start(z).view(len(z), -1, side, side)
+        x = self.generator.start(z).view(z.shape[0], -1, side, side)  # `len` would fix the batch size of an exported program
         return F.interpolate(x, coarsest.shape[-2:], mode='bilinear', align_corners=False)
 
     def regularization(self) -> dict:  # name → scalar, weighted already

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['VARIANTS', 'SceneSynthesizer', 'PainterConfig', 'SynthesizerConfig', 'position_noise', 'SPADEGenerator', 'Variant',
-           'register_variant', 'find_variant', 'build_synthesizer', 'save_synthesizer', 'read_config',
-           'load_synthesizer']
+           'register_variant', 'find_variant', 'build_synthesizer', 'frozen_prefixes', 'save_synthesizer',
+           'read_config', 'load_synthesizer']
 
 # %% ../nbs/13_synthesizer.ipynb #188ffa9b
 import json
@@ -283,13 +283,13 @@ def build_synthesizer(
 SceneSynthesizer = register_variant('msca', SynthesizerConfig)(SceneSynthesizer)
 
 # %% ../nbs/13_synthesizer.ipynb #8df955dc
-def _frozen(model):
+def frozen_prefixes(model):
     "How the names of VGG-19's weights begin, which are not the model's own."
     return tuple(f'{name}.' for name, m in model.named_modules() if isinstance(m, VGGPyramid))
 
 def _state_to_save(model, half):
     "Weights worth storing: frozen VGG left out; large tensors in half precision on request."
-    frozen = _frozen(model)
+    frozen = frozen_prefixes(model)
     state = {k: v.detach().contiguous().cpu() for k, v in model.state_dict().items() if not k.startswith(frozen)}
     return {k: v.half() if half and v.dtype == torch.float32 and v.ndim > 1 else v for k, v in state.items()}
 
@@ -354,7 +354,7 @@ def load_synthesizer(
     meta, path = read_config(folder), Path(folder)/'model.safetensors'
     config, label_set = _checked_parts(meta, Path(folder)/'config.json')
     state, model = _read_state(path), build_synthesizer(meta['variant'], config, vgg_weights)
-    frozen = _frozen(model)
+    frozen = frozen_prefixes(model)
     state.update({k: v for k, v in model.state_dict().items() if k.startswith(frozen)})
     try: model.load_state_dict(state)
     except RuntimeError as e: raise InputError(f"{path}: its weights do not fit the configuration beside it") from e

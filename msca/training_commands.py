@@ -68,7 +68,7 @@ RECIPE_OPTIONS = (  # field of `TrainingConfig`, kind of value, its name in the 
     ('perceptual_weights', str, 'FILE', 'local weights of that network (default for vgg19: download)'),
     ('precision', ['float32', 'bfloat16', 'float16'], None, 'of the forward passes: bfloat16 is quicker on recent GPUs, and on a CPU only '
      'where it has bfloat16 instructions (AVX512-BF16 or AMX); float16 is for older GPUs (default: float32)'),
-    ('micro_batches', COUNT, 'N', 'process a batch in N parts: less memory, the same steps (default: 1)'),
+    ('micro_batches', COUNT, 'N', 'process a batch in N parts: less memory, as many steps; batch norm sees each part alone (default: 1)'),
     ('channels_last', bool, None, "pictures in memory pixel by pixel: see whether it is quicker on your device"),
     ('compile', bool, None, 'torch.compile for both networks: a slow start, then quicker on a GPU'),
     ('fused', bool, None, "Adam's update in one kernel"),

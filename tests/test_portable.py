@@ -14,9 +14,10 @@ from msca.cli import main
 from msca.labels import colorize
 from msca.parser import load_parser
 from msca.picture_commands import demo_inputs
-from msca.portable import PortableParser, PortableSynthesizer
+from msca.portable import PortableParser, PortableSynthesizer, export_program
 from msca.pretrained import model_folder
 from msca.scene import indexed_image
+from msca.synthesizer import build_synthesizer, find_variant
 
 ISOLATED = [sys.executable, '-W', 'ignore', '-c',
             'import sys; sys.modules["msca"] = None\nimport runpy; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name="__main__")']
@@ -103,7 +104,11 @@ def test_paint_at_other_sizes(folder, synthesizer, tmp_path):
         assert abs(np.asarray(im, float)-np.asarray(wanted, float)).mean() < 4
     Image.new('RGB', (64, 64), (1, 2, 3)).save(tmp_path/'odd.png')
     Image.new('L', (64, 64), 99).save(tmp_path/'ids.png')
-    for files, says in ((('odd.png', 'photo.png'), 'neither ids nor its colors'), (('ids.png', 'photo.png'), 'id 99'), (('layout.png', 'gone.png'), 'gone.png'),
+    Image.new('L', (64, 64), 255).save(tmp_path/'empty.png')
+    layout.save(tmp_path/'layout.jpg')
+    layout.resize((90, 70), Image.Resampling.BILINEAR).save(tmp_path/'blurred.png')
+    for files, says in ((('odd.png', 'photo.png'), '100% of it have colors of no class, such as [1, 2, 3]'), (('empty.png', 'photo.png'), 'no class of model.json'), (('layout.jpg', 'photo.png'), 'must be a PNG'),
+                        (('blurred.png', 'photo.png'), 'colors of no class'), (('ids.png', 'photo.png'), 'id 99'), (('layout.png', 'gone.png'), 'gone.png'),
                         (('layout.png', 'photo.png', 'layout.png'), 'but the photo has')):
         done = paint(folder, *(tmp_path/f for f in files[:2]), tmp_path/'none.png', *(tmp_path/f for f in files[2:]))
         assert done.returncode == 1 and says in done.stderr and done.stderr.count('\n') == 1, done.stderr
@@ -122,6 +127,15 @@ def test_folder(folder, synthesizer):
     about = json.loads((folder/'model.json').read_text())
     assert about['classes'] == list(synthesizer.label_set.classes) and about['size'] == 256 and 'non-commercial' in about['notice']
     assert {p.name for p in folder.iterdir()} == {'synthesizer.onnx', 'synthesizer.pt2', 'parser.onnx', 'parser.pt2', 'model.json', 'paint.py'}
+
+
+@pytest.mark.parametrize('variant', ['gap', 'no-gate', 'no-attention', 'spade', 'spade-vae'])
+def test_variants(variant):
+    "Every relative can be exported, for any number of pictures."
+    model = build_synthesizer(variant, find_variant(variant).config.compact(17)).eval().requires_grad_(False)
+    portable = PortableSynthesizer(model)
+    tensors = [torch.from_numpy(v) for v in inputs(3, 48, 64, 64, 32).values()]
+    assert (export_program(portable).module()(*tensors)-portable(*tensors)).abs().max() < 1e-5
 
 
 def test_refused(tmp_path, capsys):
