@@ -77,8 +77,8 @@ def test_a_batch_that_cannot_be_shared(tmp_path, monkeypatch):
     "Refused before anything is trained, also when only stage 2 could not be shared."
     for module in ('msca.run', 'msca.processes'): monkeypatch.setattr(f'{module}.world_size', lambda: 2)
     monkeypatch.setattr('msca.processes.dist.get_rank', lambda: 0)
-    for batch_size, wanted in ((5, 'multiple of 2'), (6, 'multiple of 4')):
-        with pytest.raises(InputError, match=wanted): two_processes.training(tmp_path, batch_size=batch_size)
+    for changes, wanted in ((dict(batch_size=6), 'multiple of 4'), (dict(batch_size=12, micro_batches=2), 'it must be a multiple of 8')):
+        with pytest.raises(InputError, match=wanted): two_processes.training(tmp_path, **changes)
     with pytest.raises(InputError, match='13 training photos'): two_processes.training(tmp_path, batch_size=16)
     two_processes.training(tmp_path)
 
