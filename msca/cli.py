@@ -58,19 +58,26 @@ def failure(
     return 1, f'msca: error: unexpected {type(error).__name__}: {said} (MSCA_TRACEBACK=1 shows where)'
 
 # %% ../nbs/69_cli.ipynb #0d5fcc06
+def _prepare_output():
+    "Nothing that is printed may end a command: not a terminal that lacks a letter, not an output that is closed."
+    for name in ('stdout', 'stderr'):
+        if getattr(sys, name) is None: setattr(sys, name, open(os.devnull, 'w', encoding='utf-8'))
+        elif hasattr(getattr(sys, name), 'reconfigure'): getattr(sys, name).reconfigure(errors='replace')
+
+def _say_version(args):
+    from msca import __version__
+    print(f'msca {__version__}')
+
 def main(
     argv:list=None,  # arguments; None: those of the process
 ) -> int:  # exit code
     "Run the `msca` command."
+    _prepare_output()
     parser = build_parser()
-    args = parser.parse_args(argv)
-    if args.version:
-        from msca import __version__
-        print(f'msca {__version__}')
-        return 0
-    if args.command is None: parser.error(f"a command is needed: {', '.join(c[0] for c in COMMANDS)}")
     try:
-        with plain_warnings(): args.run(args)
+        args = parser.parse_args(argv)
+        if args.command is None and not args.version: parser.error(f"a command is needed: {', '.join(c[0] for c in COMMANDS)}")
+        with plain_warnings(): (_say_version if args.version else args.run)(args)
         sys.stdout.flush()
     except BrokenPipeError:  # whoever read our output has seen enough, as in `msca labels | head -3`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -175,7 +175,11 @@ def evaluate_model(args):
     check_questions(args)
     check_writable(out)
     from msca.comparison import Comparison, comparison_text, picture_sheet, spread_questions
+    from msca.report import read_about
     from msca.scene import save_image
+    if read_about(out) is None:  # before anything is loaded or measured
+        theirs = next((p for p in (out.with_suffix('.csv'), out.with_suffix('.png')) if p.exists()), None)
+        if theirs: raise InputError(f"{theirs}: is there already, without a report; give --out another name")
     s = load_synthesizer(args.model, args.device, args.vgg_weights)
     examination = Examination(args, s)
     c = Comparison({s.name: examination.report(s, s.name, out)})

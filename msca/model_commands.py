@@ -7,6 +7,7 @@ __all__ = ['COMMANDS', 'models', 'export']
 
 # %% ../nbs/68_model_commands.ipynb #c3d6fc6d
 import argparse
+import json
 from pathlib import Path
 
 from .labels import InputError
@@ -37,11 +38,18 @@ def _export_arguments(p):
     p.add_argument('--format', type=_formats, default=('onnx', 'torch'), metavar='A,B', help='onnx (for any runtime), torch (a torch.export program), or both (default: onnx,torch)')
     p.add_argument('--vgg-weights', default='imagenet', metavar='FILE', help='local VGG-19 weights, for models of the paper configuration (default: download)')
 
+def _earlier_export(folder):
+    "Whether this command has written into a folder before."
+    try: about = json.loads((folder/'model.json').read_text(encoding='utf-8'))
+    except (OSError, ValueError): return False
+    return isinstance(about, dict) and {'classes', 'palette', 'multiple_of'} <= set(about)
+
 def export(args):
     "`msca export`: a model as graphs that run without this package."
     out = Path(args.out)
     check_writable(out/'model.json')
     if out.is_dir() and (out/'config.json').exists(): raise InputError(f"{out}: is a model's own folder; name another one")
+    if out.is_dir() and any(out.iterdir()) and not _earlier_export(out): raise InputError(f"{out}: has other files in it; name a new folder, or one of an earlier export")
     from msca.parser import load_parser
     from msca.portable import write_portable
     from msca.pretrained import model_folder

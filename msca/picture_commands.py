@@ -119,9 +119,13 @@ def parse(args):
     if args.overlay and Path(args.overlay).absolute() == Path(args.out).absolute():
         raise InputError(f"{args.out}: is both --out and --overlay; name two files")
     check_inputs(args.image)
+    from msca.labels import LabelSet
     from msca.parser import overlay
-    from msca.scene import indexed_image, load_photo, save_image
+    from msca.scene import indexed_image, load_photo, nearby_classes, save_image
     parse, label_set = photo_parser(args.model, args.device, args.segmenter)
+    near = nearby_classes(args.out)
+    if near and LabelSet.from_file(near).classes != label_set.classes:
+        raise InputError(f"{args.out}: would be read in the classes of {near}, which are not the model's; write it into another folder")
     photo = load_photo(args.image)
     ids = parse(photo)
     save_image(indexed_image(ids, label_set), args.out)

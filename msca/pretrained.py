@@ -51,6 +51,7 @@ def model_folder(
     name = DEFAULT_MODEL if name_or_path is None else str(name_or_path)
     if (PRETRAINED/name/'config.json').is_file() and Path(name).name == name: return PRETRAINED/name
     if name and Path(name).is_dir(): return Path(name)
+    if name and Path(name).is_file(): raise InputError(f"{name!r}: is a file; a checkpoint folder or a shipped model ({', '.join(shipped_models())}) is wanted")
     if _on_hub(name): return hub_folder(name)
     raise InputError(f"{name!r}: neither a shipped model ({', '.join(shipped_models()) or 'none installed'}) nor a checkpoint folder")
 
@@ -311,6 +312,8 @@ def grid(self:Synthesizer,
     size:int=None,  # short side in pixels
 ) -> list:  # R lists of C PIL images
     "Every layout in the style of every exemplar."
+    for given in (layouts, exemplars):
+        if isinstance(given, (str, os.PathLike, Image.Image, Scene)): raise InputError(f"{_named(given, 'a single input')}: a grid takes a list of layouts and a list of exemplars")
     targets, styles = [self.read_layout(c, size) for c in layouts], [self.read_exemplar(x) for x in exemplars]
     pictures = iter(self.synthesize([(c, x) for c in targets for x in styles]))
     return [[next(pictures) for _ in styles] for _ in targets]
@@ -345,7 +348,7 @@ def interpolate(self:Synthesizer,
 ) -> list:  # PIL images
     "The layout in mixtures of the exemplars' styles, one picture for every factor or set of weights."
     ready = self.read_layout(layout, size, classes, palette)
-    weights = weights or [path_weights(f, len(exemplars)) for f in factors]
+    if weights is None: weights = [path_weights(f, len(exemplars)) for f in factors]
     styles = self.read_styles(exemplars, exemplar_layouts, exemplar_size, classes, palette)
     steps = self.progress(weights) if self.progress and len(weights) > 1 else weights
     if ready.ids.size > ONE_PASS: return [paint_panorama(self.model, _unpadded(ready), styles, weights=w_j) for w_j in steps]

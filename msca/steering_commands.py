@@ -66,6 +66,7 @@ def interpolate(args):
     inputs = args.layout, *args.exemplars, *maps, args.classes, args.palette, file_mask
     check_output(args.out, inputs)
     if args.animation: check_output(args.animation, inputs, ['.gif', '.webp'])
+    if args.animation and Path(args.animation).absolute() == Path(args.out).absolute(): raise InputError(f"{args.out}: is both --out and --animation; name two files")
     if len(args.exemplars) < 2: raise InputError('one exemplar; at least 2 are needed to interpolate')
     if args.corners and len(args.exemplars) != 4: raise InputError(f"--corners needs 4 exemplars, {len(args.exemplars)} were given")
     if args.animation and (args.weights or args.corners or args.mask or args.assign): raise InputError('--animation goes with --steps only')
@@ -122,14 +123,16 @@ def extrapolate(args):
     check_inputs(*inputs)
     from PIL import Image
     from msca.extrapolation import insert_patch
-    from msca.scene import save_image
+    from msca.scene import load_labels, save_image
     s = load_synthesizer(args.model, args.device, segmenter=args.segmenter)
+    patch = args.keep_photo and s.read_exemplar(args.exemplar, args.exemplar_layout, None, args.classes, args.palette).photo
+    if args.keep_photo:
+        (h, w), room = patch.shape[:2], args.size or load_labels(args.layout, s.label_set, args.classes, args.palette).shape
+        if h > room[0] or w > room[1]: raise InputError(f"{args.exemplar}: is read at {w}×{h} pixels and does not fit into a picture of {room[1]}×{room[0]}; --keep-photo needs a larger --size")
     common = dict(size=args.size, exemplar_layout=args.exemplar_layout, classes=args.classes, palette=args.palette)
     if args.seamless: picture = s.panorama(args.layout, args.exemplar, **common)
     else: picture = s.extrapolate(args.layout, args.exemplar, seed=args.seed, **common)
-    if args.keep_photo:
-        patch = s.read_exemplar(args.exemplar, args.exemplar_layout, None, args.classes, args.palette).photo
-        picture = insert_patch(picture, Image.fromarray(patch))
+    if args.keep_photo: picture = insert_patch(picture, Image.fromarray(patch))
     save_image(picture, args.out)
     print(f"{args.out}: {picture.width}×{picture.height} pixels; {s}")
 

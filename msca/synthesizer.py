@@ -325,6 +325,8 @@ def read_config(
     if missing: raise InputError(f"{path}: incomplete, {' and '.join(missing)} missing")
     if not _whole(meta['size']) or meta['size'] < 16:
         raise InputError(f"{path}: size is {meta['size']!r}; it must be a whole number of at least 16")
+    try: LabelSet.from_dict(meta['label_set'])
+    except ValueError as e: raise InputError(f"{path}: {' '.join(str(e).split())[:160]}") from e
     return {'variant': 'msca', **meta}
 
 # %% ../nbs/13_synthesizer.ipynb #d49213c0

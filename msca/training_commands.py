@@ -347,10 +347,17 @@ def _train(args, device):
     if kept_states(out): run.resume()
     print(f'{len(train_scenes)} scenes to learn from, {len(valid_scenes)} held out, on {device}')
     print('\n'.join([f'parser: {args.parser_epochs} epoch' + 's'*(args.parser_epochs != 1)]*bool(parser) + [run.describe()]))
+    first = not (out/'options.json').exists()
     if is_main():
         with write_whole(out/'options.json') as part: part.write_text(json.dumps(run_options(args), indent=1))
-    with main_first():
-        if parser: parser.net = trained_parser(out, train_scenes, valid_scenes, label_set, args, config.size, device, cache)
+    try:
+        with main_first():
+            if parser: parser.net = trained_parser(out, train_scenes, valid_scenes, label_set, args, config.size, device, cache)
+    except InputError:
+        if first and is_main():  # nothing has begun that these options would bind
+            (out/'options.json').unlink(missing_ok=True)
+            if not any(out.iterdir()): out.rmdir()
+        raise
     try: run.run([epoch_lines(), *([tensorboard_log(out)] if args.tensorboard else [])], progress=sys.stdout.isatty())
     except TrainingDiverged as e: raise CommandFailed(str(e)) from None
     if not run.stopped: print(f'{out}: trained; msca synth --model {out} --layout L.png --exemplar X.jpg')

@@ -347,11 +347,58 @@ OPTIONS = [
     (('train', '--out', 'r', '--procedural', '16', '--init', 'gone'), "'gone': neither a shipped model"),
     (('train', '--out', 'photo.png', '--procedural', '16'), 'is a file'), (('train', '--out', 'photo.png/r', '--procedural', '16'), 'is a file'),
     (('train', '--out', 'model', '--procedural', '16'), 'not empty'), (('train', '--out', 'r', '--resume'), 'nothing to resume'),
-    (('train', '--out', 'model', '--resume'), 'nothing to resume')]
+    (('train', '--out', 'model', '--resume'), 'nothing to resume'), ((*GOOD, '--model', 'model/model.safetensors'), 'is a file; a checkpoint folder'),
+    (('interpolate', '--layout', 'layout.png', '--exemplars', 'photo.png', 'photo.png', '--out', 'x.webp', '--animation', 'x.webp'), 'both --out and --animation'),
+    (('extrapolate', '--layout', 'layout.png', '--exemplar', 'photo.png', '--out', 'e.png', '--size', '32x200', '--keep-photo', '--model', 'model', '--device', 'cpu'), 'photo.png', 'picture of 200×32', '--size'),
+    (('export', '--out', '.'), 'has other files in it'),
+    ((*GOOD[:4], '/dev/null', *GOOD[5:], '--model', 'model'), '/dev/null', 'is a pipe or a device')]
 
 
-@pytest.mark.parametrize('argv, expected', OPTIONS, ids=lambda v: ' '.join(v)[-40:] if isinstance(v, tuple) else '')
-def test_wrong_options(here, capsys, argv, expected): refused(capsys, here, argv, expected)
+@pytest.mark.parametrize('argv, expected', [(o[0], o[1:]) for o in OPTIONS], ids=lambda v: ' '.join(v)[-40:])
+def test_wrong_options(here, capsys, argv, expected): refused(capsys, here, argv, *expected)
+
+
+def test_maps_whose_colors_were_put_into_an_index(here, capsys):
+    "In another order than the model's, as paint programs do it: the colors count. In any other palette: the ids."
+    wanted = synth(capsys)[0]
+    ids = np.asarray(Image.open('layout.png'))
+    painted = Image.fromarray(colorize(ids, SCENE_LABELS)).quantize(16)
+    assert (np.asarray(painted.convert('RGB')) == colorize(ids, SCENE_LABELS)).all() and (np.asarray(painted) != ids).any()
+    painted.save('indexed.png')
+    assert (synth(capsys, '--layout', 'indexed.png')[0] == wanted).all()
+    other = Image.fromarray(ids, 'P')
+    other.putpalette([v for i in range(256) for v in (i, 255-i, i//2)])
+    other.save('other.png')
+    assert (synth(capsys, '--layout', 'other.png')[0] == wanted).all()
+
+
+def test_parse_beside_classes_of_others(here, capsys):
+    "A map there would be read as theirs."
+    Path('set/labels').mkdir(parents=True)
+    Path('set/classes.txt').write_text('cat\ndog\n')
+    refused(capsys, here, ('parse', '--image', 'photo.png', '--out', 'set/labels/m.png', '--model', 'model'), 'set/labels/m.png', 'classes.txt', 'another folder')
+    Path('set/classes.txt').write_text('\n'.join(SCENE_LABELS.classes))
+    assert run(capsys, 'parse', '--image', 'photo.png', '--out', 'set/labels/m.png', '--model', 'model')[0] == 0
+
+
+def test_parser_weights_that_are_none(here, capsys, dataset):
+    "Nothing is left that would stand in the way of the next try."
+    refused(capsys, here, (*TRAIN[:2], dataset, *TRAIN[3:], '--parser-weights', 'photo.png'), 'photo.png')
+
+
+@pytest.mark.parametrize('theirs', ['rep.json', 'rep.csv', 'rep.png'])
+def test_reports_that_would_overwrite(here, capsys, dataset, theirs):
+    "Said before a model is loaded."
+    Path(theirs).write_text('{}')
+    refused(capsys, here, ('eval', '--data', dataset, '--out', 'rep.json', '--model', 'gone'), theirs, 'is there already')
+
+
+@pytest.mark.parametrize('output', ['>&-', '| true', '> said'])
+def test_outputs_that_lack_letters_or_are_closed(here, output):
+    "Nothing that is printed ends a command, or shows a traceback."
+    for command in ('--version', 'labels --model model'):
+        done = subprocess.run(f'"{sys.executable}" -m msca {command} {output}', shell=True, env=dict(os.environ, PYTHONIOENCODING='ascii'), stderr=subprocess.PIPE, text=True)
+        assert (done.returncode, done.stderr) == (0, '')
 
 
 # ---- training data ----------------------------------------------------------------------------------------------------
