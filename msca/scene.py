@@ -128,7 +128,7 @@ def _reindexed(img, label_set):
     "Whether an indexed image holds the label set's colors in another order: programs that save few colors as an index number them as they like."
     if img.mode != 'P': return False
     palette, own = np.reshape(img.getpalette('RGB') or [], (-1, 3)), {tuple(c): i for i, c in enumerate(label_set.palette)}
-    found = {i: tuple(palette[i].tolist()) for i in np.unique(np.asarray(img)).tolist() if i < len(palette)}
+    found = {i: tuple(palette[i].tolist()) for _, i in img.getcolors() if i < len(palette)}
     colored = {i: c for i, c in found.items() if any(c)}  # black is unlabelled, and often the first of a palette
     return bool(colored) and all(c in own for c in colored.values()) and any(own[c] != i for i, c in colored.items())
 
