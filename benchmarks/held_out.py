@@ -14,8 +14,8 @@ With `--data`, every held-out photo is painted from its mirrored self (the right
 * how often the right exemplar comes nearer to the truth than the random one, in SqueezeNet distance and in distance of color histograms, and how often the model comes nearer than class means do;
 * high-frequency energy of the picture, as a share of the truth's (standard deviation of the 3×3 Laplacian of luma; median);
 * pixel accuracy of the model's parser on pictures and on photos;
-* with `--against OTHER`, the paired difference to another model in SqueezeNet distance to the truth. (`msca-full` and `gap-full` of results/msca-against-gap.json
-  are what `train_shipped.py photos` leaves in RUN/full, without and with `--variant gap`, each with the parser beside it.)
+* with `--against OTHER`, the paired differences to another model in SqueezeNet distance to the truth and in PSNR. (`gap-256` of results/msca-against-gap.json is what
+  `train_shipped.py photos --variant gap` leaves in RUN/smooth, with the parser of scenes-256 beside it; `msca-full` and `gap-full` of results/msca-against-gap-two-runs.json are RUN/full without and with `--variant gap`.)
 """
 import argparse
 import json
@@ -170,7 +170,7 @@ def summary(rows, rivals):
                nearer_than_class_means=float((col('distance_right') < col('distance_class_means')).mean()),
                high_frequency_median=float(np.median(col('high_frequency'))),
                parser=dict(pictures=mean(col('parser_on_pictures')), photos=mean(col('parser_on_photos')), ratio=float(col('parser_on_pictures').mean()/col('parser_on_photos').mean())))
-    for name in rivals: out[f'{name}_minus_model_squeezenet'] = mean(col(f'distance_right_{name}')-col('distance_right'))
+    for name in rivals: out |= {f'{name}_minus_model_{short}': mean(col(f'{what}_right_{name}')-col(f'{what}_right')) for what, short in (('distance', 'squeezenet'), ('psnr', 'psnr'))}
     return out
 
 

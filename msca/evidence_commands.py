@@ -175,11 +175,9 @@ def evaluate_model(args):
     check_questions(args)
     check_writable(out)
     from msca.comparison import Comparison, comparison_text, picture_sheet, spread_questions
-    from msca.report import read_about
+    from msca.report import earlier_report
     from msca.scene import save_image
-    if read_about(out) is None:  # before anything is loaded or measured
-        theirs = next((p for p in (out.with_suffix('.csv'), out.with_suffix('.png')) if p.exists()), None)
-        if theirs: raise InputError(f"{theirs}: is there already, without a report; give --out another name")
+    earlier_report(out)  # before anything is loaded or measured
     s = load_synthesizer(args.model, args.device, args.vgg_weights)
     examination = Examination(args, s)
     c = Comparison({s.name: examination.report(s, s.name, out)})
@@ -227,11 +225,13 @@ def check_same_classes(
 
 def compare(args):
     "`msca compare`: several models, the same questions."
+    from msca.comparison import COMPARISON_FILES, Comparison, comparison_text, spread_questions, write_comparison
     models, out = model_names(args.models, args.names), Path(args.out)
     check_questions(args)
     check_writable(out/'table.md')
+    theirs = next((out/n for n in COMPARISON_FILES if (out/n).exists()), None)
+    if theirs and not (out/'reports').is_dir(): raise InputError(f"{theirs}: is there already, without the reports of a comparison; give --out another folder")
     check_same_classes(models)
-    from msca.comparison import Comparison, comparison_text, spread_questions, write_comparison
     examination, reports = None, {}
     for name, model in models.items():
         s = load_synthesizer(model, args.device, args.vgg_weights)

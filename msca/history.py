@@ -165,12 +165,12 @@ class RunLog(Callback):
         start:int=0,  # global iterations already done
         n_iterations:int=0,  # at which the phase ends, for the time left
         paint=None,  # what to sample with instead of the model, for pre-training
-        pictures:bool=True,  # False: what it would paint means nothing yet, only the attention is measured
+        paints:bool=True,  # False: what it would paint means nothing yet, only the attention is measured
         prepare=None,  # called before the model is sampled from
     ):
         self.folder, self.batch, self.sampler, self.phase, self.every = Path(folder), batch, model, phase, every
         self.sources, self.iteration, self.n_iterations, self.paint = sources, start, n_iterations, paint or model
-        self.pictures, self.prepare = pictures, prepare
+        self.paints, self.prepare = paints, prepare
         self.rows, self.row, self.picture, self.seconds, self.clock, self.drawn = [], {}, None, None, None, -inf
 
     def before_batch(self):
@@ -239,7 +239,7 @@ class RunLog(Callback):
         if self.prepare: self.prepare()
         batch, was_training = tuple(t.float() for t in self.batch[:4]), self.sampler.training
         self.sampler.eval()
-        numbers = self._paint_and_measure(batch) if self.pictures else {}
+        numbers = self._paint_and_measure(batch) if self.paints else {}
         _, maps = self.sampler.transfer(*(t[:4] for t in batch[:3]))
         self.sampler.train(was_training)
         for i, m in enumerate(maps):

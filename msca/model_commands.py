@@ -48,7 +48,6 @@ def export(args):
     "`msca export`: a model as graphs that run without this package."
     out = Path(args.out)
     check_writable(out/'model.json')
-    if out.is_dir() and (out/'config.json').exists(): raise InputError(f"{out}: is a model's own folder; name another one")
     if out.is_dir() and any(out.iterdir()) and not _earlier_export(out): raise InputError(f"{out}: has other files in it; name a new folder, or one of an earlier export")
     from msca.parser import load_parser
     from msca.portable import write_portable

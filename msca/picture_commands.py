@@ -42,10 +42,18 @@ def demo_inputs(
         exemplars[name] = render(procedural_layout(i+more, kind), style, size).image
     return layouts, exemplars
 
+def _check_demo(out):
+    "Fail at a layout or an exemplar that somebody changed, or put there, since the grid was made."
+    made = (out/'grid.png').stat().st_mtime if (out/'grid.png').exists() else 0
+    files = *(out/'layouts'/f'{kind}.png' for _, kind in DEMO_LAYOUTS), *(out/'exemplars'/f'{name}.png' for name in ('photo', *DEMO_STYLES))
+    theirs = next((f for f in files if f.exists() and f.stat().st_mtime > made+1), None)  # the grid is written last, within a second
+    if theirs: raise InputError(f"{theirs}: is newer than the grid and would be replaced; msca synth paints it, or give --out another folder")
+
 def demo(args):
     "`msca demo`: a grid, and the pictures it was made from."
     out = Path(args.out)
     check_output(out/'grid.png')
+    _check_demo(out)
     from msca.pretrained import grid_picture
     from msca.scene import indexed_image, save_image
     s = load_synthesizer(args.model, args.device)

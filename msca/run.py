@@ -392,8 +392,8 @@ class TrainingRun:
         before = sum(self._iterations(done) for done in self.phases[:self.position['phase']])
         args = self.folder, batch, self.average, phase.name, self.config.sample_every, sources, self.iteration, before + self._iterations(phase)
         if phase.name != 'pretrain': return RunLog(*args, prepare=self.settle_average)
-        paint, pictures = lambda *c: self.pretrainer(*c)[0][:, :3], not self.pretrainer.frozen_targets  # what predicts VGG-19's features paints nothing
-        return RunLog(*args[:2], self.model, *args[3:], paint, pictures)
+        paint, paints = lambda *c: self.pretrainer(*c)[0][:, :3], not self.pretrainer.frozen_targets  # what predicts VGG-19's features paints nothing
+        return RunLog(*args[:2], self.model, *args[3:], paint, paints)
 
     def settle_average(self,
         n_batches:int=16,  # batches of training data for the batch-norm statistics

@@ -393,6 +393,27 @@ def test_reports_that_would_overwrite(here, capsys, dataset, theirs):
     refused(capsys, here, ('eval', '--data', dataset, '--out', 'rep.json', '--model', 'gone'), theirs, 'is there already')
 
 
+def test_tables_that_would_be_overwritten(here, capsys, dataset):
+    "A folder of somebody else's is not written into; one of an earlier comparison is, as far as it came."
+    argv = 'compare', '--models', 'gone', 'model', '--data', dataset, '--out', 'tables'
+    Path('tables').mkdir()
+    Path('tables/table.tex').write_text('mine')
+    refused(capsys, here, argv, 'tables/table.tex', 'is there already', 'another folder')
+    Path('tables/reports').mkdir()
+    refused(capsys, here, argv, 'gone')
+
+
+def test_demo_keeps_what_was_changed(here, capsys):
+    "A layout that somebody painted over since the grid was made."
+    for name in ('layouts', 'exemplars'): Path('d', name).mkdir(parents=True)
+    for name in ('layouts/coast.png', 'exemplars/photo.png', 'grid.png'): shutil.copy('photo.png', Path('d', name))
+    os.utime('d/grid.png', (1_000_000_000, 1_000_000_000))
+    os.utime('d/layouts/coast.png', (1_000_000_000, 1_000_000_000))
+    refused(capsys, here, ('demo', '--out', 'd', '--model', 'gone'), 'd/exemplars/photo.png', 'newer than the grid', 'another folder')
+    os.utime('d/exemplars/photo.png', (999_999_999, 999_999_999))
+    refused(capsys, here, ('demo', '--out', 'd', '--model', 'gone'), 'gone')
+
+
 @pytest.mark.parametrize('output', ['>&-', '| true', '> said'])
 def test_outputs_that_lack_letters_or_are_closed(here, output):
     "Nothing that is printed ends a command, or shows a traceback."

@@ -141,7 +141,7 @@ def test_variants(variant):
 def test_refused(tmp_path, capsys):
     "One line, exit code 2, nothing written."
     for argv, says in ((['--model', 'nothing', '--out', str(tmp_path/'a')], 'neither a shipped model'),
-                       (['--out', str(model_folder())], "a model's own folder")):
+                       (['--out', str(model_folder())], 'has other files in it')):
         assert main(['export', *argv]) == 2
         said = capsys.readouterr().err
         assert says in said and said.count('\n') == 1
