@@ -16,6 +16,7 @@ PROCEDURAL = dict(
     licence="Apache-2.0, free for any use: no photo was a training sample. (The perceptual loss compared features of an ImageNet-trained network, which is not included.)",
     expect="It has seen drawn scenes only: of a real photograph expect it to take the overall colour and light, not the materials.")
 LOSS = """The perceptual loss used an ImageNet-trained SqueezeNet 1.0 (BSD licence) as a frozen measuring instrument; it is not part of the model."""
+LEFT_IN = {'scenes-256': 'smooth', 'scenes-128': 'more', 'procedural-128': 'full'}  # the last run of each
 SETS = dict(siftflow='SIFT Flow', labelmefacade='LabelMe Facade', msrc_v2='MSRC')
 
 
@@ -101,6 +102,8 @@ def card(name):
     caution = ' SqueezeNet features were, and the SqueezeNet distance is near to them.' if 'sets' in read(name) else ''
     if name == 'scenes-256': caution += ' High-frequency energy is near to the loss of texture.'
     failures = ' Pictures of what goes wrong are in the notebook `38_shipped`.' if name == 'scenes-256' else ''
+    parser = json.loads((ROOT/recipe['parser']).read_text())
+    noted = f"\n\n{parser['note']}" if 'note' in parser else ''
     differences, steps = ('\n'.join(f"- {s}" for s in recipe[k]) for k in ('differences', 'steps'))
     return f"""# {name}
 
@@ -121,7 +124,7 @@ Compact configuration of msca's masked spatial-channel attention with a SPADE ge
 
 {LOSS}
 
-Command: `{recipe['command']}`, where {holds}`$WEIGHTS` is a SqueezeNet 1.0 weights file under torchvision's
+Command: `{recipe['command']}`, which leaves this model in `RUN/{LEFT_IN[name]}`, where {holds}`$WEIGHTS` is a SqueezeNet 1.0 weights file under torchvision's
 names, and PARSER is the folder of the parser, made as `benchmarks/train_parser.py` says and measured in `{recipe['parser']}`. Hardware: {recipe['hardware']}. Time: {recipe['time']}.
 
 ## Differences from the committed code
@@ -136,7 +139,7 @@ The weights cannot be regenerated bit for bit:
 
 Parser accuracy is pixel accuracy of the shipped parser, which was in no generator loss.{caution} The parser itself, on whole held-out scenes (`{recipe['parser']}`):
 
-{parser_table(json.loads((ROOT/recipe['parser']).read_text()))}
+{parser_table(parser)}{noted}
 
 ## Intended use and known failures
 

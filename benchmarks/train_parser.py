@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Train one of the two shipped parsers and score it on held-out scenes.
+"""Train one of the three shipped parsers and score it on held-out scenes.
 
 How the shipped ones were made (with OMP_NUM_THREADS=1; MSCA_DATA holds the folders of photos):
 

@@ -252,7 +252,7 @@ def _seeds(text):
 
 
 def _reproduce_arguments(p):
-    p.add_argument('what', choices=['table1'], help='table1: the models of the paper\'s Table 1')
+    p.add_argument('what', choices=['table1'], help='table1: models of the paper\'s Table 1')
     add_scene_options(p)
     add_task_options(p)
     p.add_argument('--labels', choices=['own', 'scenes'], default='own', help="label set: the dataset's own classes, or the shared 17, matched by name (default: own)")
@@ -260,7 +260,7 @@ def _reproduce_arguments(p):
     p.add_argument('--updates', type=COUNT, metavar='N', help='updates of every generator')
     p.add_argument('--budget', type=COUNT, metavar='MINUTES', help='instead: for all trainings together; turned into N once, by timing the full model')
     p.add_argument('--seeds', type=_seeds, default=(0, 1), metavar='A,B', help='of the full model and of pooling all are trained, of the others the first (default: 0,1)')
-    p.add_argument('--models', nargs='+', metavar='NAME', help='only these, the reference first (default: all of the table, and three more)')
+    p.add_argument('--models', nargs='+', metavar='NAME', help='only these, the reference first (default: six of its eight, and two more)')
     p.add_argument('--parser-epochs', type=COUNT, default=8, metavar='N', help='without --parser: epochs of the parser that all share (default: 8)')
     p.add_argument('--device', type=device_name, default='auto', help='auto, cpu, cuda or mps (default: auto)')
     p.add_argument('--out', required=True, metavar='DIR', help='folder of the series; what is trained and measured there is not done again')

@@ -154,6 +154,7 @@ def load_synthesizer(
     segmenter=None,  # and for `--segmenter`
 ):  # `Synthesizer`
     "The model that a command asks for, with progress bars on long work."
+    if vgg_weights != 'imagenet': check_inputs(vgg_weights)
     from msca.pretrained import Synthesizer
     s = Synthesizer.load(model, device, vgg_weights, quiet=True, segmenter=segmenter)
     s.progress = progress_bar

@@ -335,7 +335,7 @@ def test_device_that_is_not_there(here, capsys):
 OPTIONS = [
     ((), 'a command is needed'), (('dance',), "'dance'"), (('synth', '--layout', 'layout.png'), '--exemplar'), ((*GOOD, '--size', '5'), '16 to 8192'),
     ((*GOOD, '--size', '8193'), '16 to 8192'), ((*GOOD, '--size', 'big'), "'big' is not a whole number"),
-    ((*GOOD, '--device', 'gpu'), "'gpu' is no device"),
+    ((*GOOD, '--device', 'gpu'), "'gpu' is no device"), ((*GOOD, '--model', 'model', '--vgg-weights', 'gone.npz'), 'gone.npz: no such file'),
     ((*GOOD, '--layo', 'x'), '--layo'), ((*GOOD, '--colour'), '--colour'), (('scenes', '--out', 'x', '--n', '0'), '1 to 1000000'),
     (('scenes', '--out', 'x', '--n', '1', '--size', '15'), '16 to 2048'), (('scenes', '--out', 'x', '--seed', '-1'), '-1'),
     (('train', '--out', 'r'), 'nothing to train on'), (('train', '--out', 'r', '--epochs', '3'), 'stage 1 and of stage 2'),
