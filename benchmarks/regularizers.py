@@ -3,7 +3,7 @@
 Every trial goes on from the same checkpoint by the recipe of `smooth` (train_shipped.py), with the same batches and seeds, and differs in one thing:
 
 * `as-is`: in nothing; its last weights, without averaging, are measured as `no-average`;
-* `r1`: a penalty on the discriminator's gradient at true pictures (Mescheder et al. 2018, γ = 1), on every fourth iteration with four times the weight;
+* `r1`: a penalty on the gradient of the discriminator's summed scores at true pictures (Mescheder et al. 2018; γ = .01, as a picture has 1586 scores), on every fourth iteration with four times the weight;
 * `diffaugment`: the discriminator sees brightness, saturation, contrast, position and a missing square changed at random, alike in true and painted pictures (Zhao et al. 2020);
 * `no-spectral-norm`: the discriminator's convolutions without spectral normalization;
 * `generator-every-5`: the generator moves on every fifth iteration (the paper's cadence);
@@ -25,7 +25,10 @@ import torch.nn.functional as F
 from torch.nn.utils import parametrize
 
 from held_out import measure, pick, rounded
+from model_card import SETS
+import msca.learner
 from msca.callbacks import DiscriminatorStep, recompute_batchnorm
+from msca.history import read_history
 from msca.labels import SCENE_LABELS
 from msca.learner import TrainingConfig, adam
 from msca.metrics import Backbones, build_metrics
@@ -37,13 +40,12 @@ from msca.run import TrainingRun
 from msca.synthesizer import SynthesizerConfig, save_synthesizer
 from train_shipped import COMMON, RECIPES, SHAPES, every, sources
 
-SETS = 'siftflow', 'labelmefacade', 'msrc_v2'
 COLUMNS = dict(psnr='psnr_right', distance='distance_right', high_frequency='high_frequency')
 
 
 class R1(DiscriminatorStep):
     "A discriminator step with γ/2·‖∇D‖² at true pictures, lazily."
-    name, gamma, lazy, count = 'discriminator_step', 1., 4, 0
+    name, gamma, lazy, count = 'discriminator_step', .01, 4, 0
 
     def _learn(self, loss):
         self.count += 1
@@ -51,7 +53,7 @@ class R1(DiscriminatorStep):
             truth, _, *condition = self.yb
             truth = truth.detach().float().requires_grad_(True)
             with torch.autocast('cpu', enabled=False):
-                score = sum(scale[-1].mean((1, 2, 3)) for scale in self.discriminator(truth, *condition)).sum()
+                score = sum(scale[-1].sum() for scale in self.discriminator(truth, *condition))
                 grad, = torch.autograd.grad(score, truth, create_graph=True)
             loss = loss + self.lazy*self.gamma/2*grad.square().sum((1, 2, 3)).mean()
         super()._learn(loss)
@@ -97,9 +99,7 @@ def build(trial, folder, a):
             if parametrize.is_parametrized(m): parametrize.remove_parametrizations(m, 'weight')
     if trial == 'diffaugment': run.discriminator = Augmented(run.discriminator)
     run.opts['discriminator'] = adam(run.discriminator.requires_grad_(True).parameters(), config.discriminator_lr, config)
-    if trial == 'r1':
-        import msca.learner
-        msca.learner.DiscriminatorStep = R1
+    if trial == 'r1': msca.learner.DiscriminatorStep = R1
     return run
 
 
@@ -123,7 +123,7 @@ def try_one(a):
     run = build(a.trial, folder, a)
     run.run(progress=False)
     minutes = (time.time()-start)/60
-    last = [r['d_accuracy_self'] for r in run_rows(folder)][-30:]
+    right = [r['d_accuracy_self'] for r in read_history(folder)[-30:]]
     for name, model in {a.trial: None, **({'no-average': run.model} if a.trial == 'as-is' else {})}.items():
         where = a.out/name
         if model is not None:
@@ -131,14 +131,9 @@ def try_one(a):
             save_synthesizer(recompute_batchnorm(model, batches), SCENE_LABELS, 256, where, {})
         give_parser(where)
         rows = measured(where, a)
-        report = dict(trial=name, iterations=run.iteration, minutes=minutes, discriminator_right=float(np.mean(last)), rows=rows)
+        report = dict(trial=name, iterations=run.iteration, minutes=minutes, discriminator_right=float(np.mean(right)), rows=rows)
         (a.out/f'{name}.json').write_text(json.dumps(rounded(report), indent=1)+'\n')
         print(name, {s: {k: float(np.mean([r[c] for r in rows[s]])) for k, c in COLUMNS.items()} for s in SETS}, flush=True)
-
-
-def run_rows(folder):
-    from msca.history import read_history
-    return [r for r in read_history(folder) if 'd_accuracy_self' in r]
 
 
 def summarize(a):
