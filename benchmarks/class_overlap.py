@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from msca.evidence_commands import question_scenes
-from msca.labels import SCENE_LABELS, UNLABELLED
-from msca.report import Report, bootstrap_mean
-from msca.reproduce import read_plan
-from msca.retrieval import build_tasks
+from msca.base.labels import SCENE_LABELS, UNLABELLED
+from msca.commands.evidence import question_scenes
+from msca.evidence.report import Report, bootstrap_mean
+from msca.evidence.reproduce import read_plan
+from msca.evidence.retrieval import build_tasks
 
 
 def overlap(item, least=.01):

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from msca.history import read_history
-from msca.scene import write_whole
-from msca.synthesizer import load_synthesizer
+from msca.data.scene import write_whole
+from msca.learning.history import read_history
+from msca.model.synthesizer import load_synthesizer
 
 WIDTH = 720  # of pictures.jpg: no photo in it is wider than 96 pixels
 COPIED = 'table1.md', 'table1.json', 'table.md', 'comparison.json', 'differences.png'

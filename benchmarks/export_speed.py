@@ -12,7 +12,7 @@ import onnxruntime
 import torch
 
 from msca import Synthesizer
-from msca.portable import PortableSynthesizer, write_portable
+from msca.model.portable import PortableSynthesizer, write_portable
 
 
 def seconds(paint, repeats):

@@ -30,14 +30,14 @@ from PIL import Image, ImageFilter
 import torch
 
 from msca import SCENE_LABELS, Synthesizer
-from msca.attention import attention_entropy
-from msca.datasets import place_of
-from msca.labels import UNLABELLED, rgb_to_lab
-from msca.metrics import Backbones, build_metrics, high_frequency_ratio, picture_batch, psnr
-from msca.procedural import procedural_layout, procedural_style, render
-from msca.published import open_dataset
-from msca.report import bootstrap_mean
-from msca.tasks import fit_scene
+from msca.base.labels import UNLABELLED, rgb_to_lab
+from msca.data.datasets import place_of
+from msca.data.procedural import procedural_layout, procedural_style, render
+from msca.data.published import open_dataset
+from msca.evidence.metrics import Backbones, build_metrics, high_frequency_ratio, picture_batch, psnr
+from msca.evidence.report import bootstrap_mean
+from msca.evidence.tasks import fit_scene
+from msca.model.attention import attention_entropy
 
 SAME_PHOTO = {'1_26_s'}  # msrc_v2 holds this photo twice; its twin 9_10_s is a training photo
 HELD_OUT = 9_000_000  # first seed of procedural scenes that no training used

@@ -30,13 +30,13 @@ from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
-from msca.discriminator import DiscriminatorConfig, MultiScaleDiscriminator
-from msca.labels import one_hot
-from msca.learner import TrainingConfig, synthesis_learner
-from msca.losses import PerceptualLoss
-from msca.scene import write_whole
-from msca.selfsupervision import CROSS
-from msca.synthesizer import SceneSynthesizer, SynthesizerConfig
+from msca.base.labels import one_hot
+from msca.data.scene import write_whole
+from msca.learning.discriminators import DiscriminatorConfig, MultiScaleDiscriminator
+from msca.learning.learner import TrainingConfig, synthesis_learner
+from msca.learning.losses import PerceptualLoss
+from msca.learning.samples import CROSS
+from msca.model.synthesizer import SceneSynthesizer, SynthesizerConfig
 
 
 def random_sample(n_labels, size, seed):

@@ -14,15 +14,15 @@ from pathlib import Path
 
 import torch
 
-from msca.baselines import variant_recipe
-from msca.history import read_history
-from msca.labels import SCENE_LABELS
-from msca.parser import load_parser
-from msca.pretrained import model_folder
-from msca.published import open_dataset
-from msca.reproduce import Materials, model_run, read_plan, some_photos, usable_photos
-from msca.run import kept_states
-from msca.training_commands import split_scenes
+from msca.base.labels import SCENE_LABELS
+from msca.commands.training import split_scenes
+from msca.data.published import open_dataset
+from msca.evidence.reproduce import Materials, model_run, read_plan, some_photos, usable_photos
+from msca.learning.history import read_history
+from msca.learning.run import kept_states
+from msca.model.segmenter import load_parser
+from msca.pretrained.synthesizer import model_folder
+from msca.relatives.baselines import variant_recipe
 
 KEPT = 'phase', 'iteration', 'held_out_l1', 'held_out_l1_other', 'column_spread'
 

@@ -26,18 +26,18 @@ from torch.nn.utils import parametrize
 
 from held_out import measure, pick, rounded
 from model_card import SETS
-import msca.learner
-from msca.callbacks import DiscriminatorStep, recompute_batchnorm
-from msca.history import read_history
-from msca.labels import SCENE_LABELS
-from msca.learner import TrainingConfig, adam
-from msca.metrics import Backbones, build_metrics
-from msca.parser import load_parser
-from msca.pretrained import Synthesizer, model_folder
-from msca.published import open_dataset
-from msca.report import bootstrap_mean
-from msca.run import TrainingRun
-from msca.synthesizer import SynthesizerConfig, save_synthesizer
+import msca.learning.learner
+from msca.base.labels import SCENE_LABELS
+from msca.data.published import open_dataset
+from msca.evidence.metrics import Backbones, build_metrics
+from msca.evidence.report import bootstrap_mean
+from msca.learning.callbacks import DiscriminatorStep, recompute_batchnorm
+from msca.learning.history import read_history
+from msca.learning.learner import TrainingConfig, adam
+from msca.learning.run import TrainingRun
+from msca.model.segmenter import load_parser
+from msca.model.synthesizer import SynthesizerConfig, save_synthesizer
+from msca.pretrained.synthesizer import Synthesizer, model_folder
 from train_shipped import COMMON, RECIPES, SHAPES, every, sources
 
 COLUMNS = dict(psnr='psnr_right', distance='distance_right', high_frequency='high_frequency')
@@ -99,7 +99,7 @@ def build(trial, folder, a):
             if parametrize.is_parametrized(m): parametrize.remove_parametrizations(m, 'weight')
     if trial == 'diffaugment': run.discriminator = Augmented(run.discriminator)
     run.opts['discriminator'] = adam(run.discriminator.requires_grad_(True).parameters(), config.discriminator_lr, config)
-    if trial == 'r1': msca.learner.DiscriminatorStep = R1
+    if trial == 'r1': msca.learning.learner.DiscriminatorStep = R1
     return run
 
 

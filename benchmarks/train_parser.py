@@ -25,10 +25,10 @@ from fastai.callback.progress import CSVLogger
 import torch
 
 from held_out import held_out_side
-from msca.datasets import MixedScenes, ProceduralScenes, SceneFolder
-from msca.labels import SCENE_LABELS, UNLABELLED
-from msca.parser import ParserConfig, load_parser, save_parser
-from msca.parser_training import parser_accuracy, train_parser
+from msca.base.labels import SCENE_LABELS, UNLABELLED
+from msca.data.datasets import MixedScenes, ProceduralScenes, SceneFolder
+from msca.learning.segmenter_training import parser_accuracy, train_parser
+from msca.model.segmenter import ParserConfig, load_parser, save_parser
 
 FOLDERS = 'siftflow', 'labelmefacade', 'stanford_background', 'msrc_v2', 'camvid'
 

@@ -26,13 +26,13 @@ from pathlib import Path
 import torch
 from torch.utils.data import Subset
 
-from msca.datasets import MixedScenes, ProceduralScenes, SceneFolder
-from msca.labels import SCENE_LABELS
-from msca.learner import TrainingConfig
-from msca.losses import LossWeights
-from msca.parser import load_parser
-from msca.run import TrainingRun, kept_states
-from msca.synthesizer import find_variant
+from msca.base.labels import SCENE_LABELS
+from msca.data.datasets import MixedScenes, ProceduralScenes, SceneFolder
+from msca.learning.learner import TrainingConfig
+from msca.learning.losses import LossWeights
+from msca.learning.run import TrainingRun, kept_states
+from msca.model.segmenter import load_parser
+from msca.model.synthesizer import find_variant
 
 FOLDERS = ('siftflow', 'labelmefacade', 'stanford_background', 'msrc_v2', 'camvid')  # of $MSCA_DATA
 PROCEDURAL = dict(photos=1000, procedural=2000)  # procedural scenes beside the photos, and alone

@@ -16,12 +16,12 @@ from pathlib import Path
 import torch
 from fastai.callback.core import Callback, CancelFitException
 
-from msca.datasets import ProceduralScenes
-from msca.discriminator import DiscriminatorConfig, MultiScaleDiscriminator
-from msca.labels import SCENE_LABELS
-from msca.learner import TrainingConfig, synthesis_learner
-from msca.selfsupervision import PhotoStore, stage_loaders
-from msca.synthesizer import SceneSynthesizer, SynthesizerConfig
+from msca.base.labels import SCENE_LABELS
+from msca.data.datasets import ProceduralScenes
+from msca.learning.discriminators import DiscriminatorConfig, MultiScaleDiscriminator
+from msca.learning.learner import TrainingConfig, synthesis_learner
+from msca.learning.samples import PhotoStore, stage_loaders
+from msca.model.synthesizer import SceneSynthesizer, SynthesizerConfig
 
 OPTIONS = {'plain': {}, 'bfloat16': dict(precision='bfloat16'), 'float16': dict(precision='float16'), 'channels_last': dict(channels_last=True),
            'bfloat16 and channels_last': dict(precision='bfloat16', channels_last=True), 'fused': dict(fused=True), 'compile': dict(compile=True),

@@ -1,7 +1,7 @@
 "What a call complains about, for tests of bad input."
 import pytest
 
-from msca.labels import InputError
+from msca.base.labels import InputError
 
 
 def complaint(f, *args, **kwargs):

@@ -17,10 +17,10 @@ import numpy as np
 from PIL import Image
 import pytest
 
-import msca.app_commands
-from msca.cli import main
-from msca.labels import SCENE_LABELS
-from msca.scene import load_labels
+import msca.commands.app
+from msca.base.labels import SCENE_LABELS
+from msca.commands.cli import main
+from msca.data.scene import load_labels
 
 CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
 DRIVER = shutil.which('chromedriver')
@@ -48,7 +48,7 @@ def test_a_port_that_is_taken(capsys):
 
 
 def test_without_voila(capsys, monkeypatch):
-    monkeypatch.setattr(msca.app_commands, 'find_spec', lambda name: None)
+    monkeypatch.setattr(msca.commands.app, 'find_spec', lambda name: None)
     assert "pip install voila" in refusal(capsys, '--port', '0')
 
 
@@ -58,7 +58,7 @@ def test_a_model_or_device_that_is_not_there(capsys):
 
 
 def test_a_server_that_cannot_start_is_reported_in_one_line(capsys, monkeypatch, tmp_path):
-    monkeypatch.setattr(msca.app_commands, 'APP', tmp_path/'missing.ipynb')
+    monkeypatch.setattr(msca.commands.app, 'APP', tmp_path/'missing.ipynb')
     assert main(['app', '--no-browser', '--port', '0']) == 1
     out, err = capsys.readouterr()
     assert out == '' and err.count('\n') == 1 and 'did not start' in err and 'missing.ipynb' in err
@@ -67,8 +67,8 @@ def test_a_server_that_cannot_start_is_reported_in_one_line(capsys, monkeypatch,
 @pytest.fixture
 def other_model(tmp_path):
     "An untrained checkpoint whose two classes no procedural layout has, without a parser."
-    from msca.labels import LabelSet
-    from msca.synthesizer import SceneSynthesizer, SynthesizerConfig, save_synthesizer
+    from msca.base.labels import LabelSet
+    from msca.model.synthesizer import SceneSynthesizer, SynthesizerConfig, save_synthesizer
     kitchen = LabelSet('kitchen', ('spoon', 'fork'), ((200, 30, 30), (30, 30, 200)))
     widths = dict.fromkeys(('pyramid_widths', 'image_channels', 'label_channels', 'slots', 'widths', 'spade_hidden'), (8,)*5)
     save_synthesizer(SceneSynthesizer(SynthesizerConfig(2, mlp_width=8, init_gain=1., **widths)), kitchen, 64, tmp_path/'kitchen')
@@ -77,15 +77,15 @@ def other_model(tmp_path):
 
 def test_a_model_without_parser_is_refused_on_the_page(other_model, monkeypatch):
     monkeypatch.setenv('MSCA_APP_MODEL', str(other_model[0]))
-    assert 'has no parser' in msca.app_commands.page().value
+    assert 'has no parser' in msca.commands.app.page().value
 
 
 def test_a_model_of_other_classes_begins_with_a_blank_layout(other_model, monkeypatch):
-    from msca.parser import ParserConfig, SceneParser, save_parser
+    from msca.model.segmenter import ParserConfig, SceneParser, save_parser
     folder, kitchen = other_model
     save_parser(SceneParser(ParserConfig(2, width=2)), kitchen, folder)
     monkeypatch.setenv('MSCA_APP_MODEL', str(folder))
-    mixer, painter, explorer = msca.app_commands.page().children[1].children
+    mixer, painter, explorer = msca.commands.app.page().children[1].children
     assert list(mixer.studio.layouts) == ['blank'] and all(view.picture.value for view in (mixer, painter, explorer))
     assert [name for name, *_ in painter.canvas.palette] == ['spoon', 'fork', 'unlabelled']
 
@@ -200,8 +200,8 @@ def shows_another(driver, tab, than):
 @pytest.fixture(scope='module')
 def studio():
     "What the page should show, computed here."
-    from msca.app_commands import demo_studio
-    from msca.pretrained import Synthesizer
+    from msca.commands.app import demo_studio
+    from msca.pretrained.synthesizer import Synthesizer
     return demo_studio(Synthesizer.load(device='cpu', quiet=True))
 
 

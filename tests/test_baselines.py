@@ -13,17 +13,17 @@ import torch.nn.functional as F
 
 warnings.filterwarnings('ignore', category=FutureWarning)
 
-from msca.baselines import RECIPES, variant_recipe
-from msca.explain import explain_synthesis
-from msca.interpolation import interpolate_styles, read_exemplar, read_target
-from msca.labels import SCENE_LABELS, InputError, one_hot
-from msca.learner import AttentionPretrainer, TrainingConfig
-from msca.pretrained import fold_spectral_norm
-from msca.procedural import procedural_layout, procedural_style, render
-from msca.scene import image_to_tensor
-from msca.spade_vae import VAEConfig
-from msca.synthesizer import VARIANTS, SynthesizerConfig, build_synthesizer, find_variant, load_synthesizer, save_synthesizer
-from msca.tiles import synthesize_in_tiles
+from msca.base.labels import SCENE_LABELS, InputError, one_hot
+from msca.data.procedural import procedural_layout, procedural_style, render
+from msca.data.scene import image_to_tensor
+from msca.learning.learner import AttentionPretrainer, TrainingConfig
+from msca.model.synthesizer import VARIANTS, SynthesizerConfig, build_synthesizer, find_variant, load_synthesizer, save_synthesizer
+from msca.model.tiles import synthesize_in_tiles
+from msca.pretrained.synthesizer import fold_spectral_norm
+from msca.relatives.baselines import RECIPES, variant_recipe
+from msca.relatives.spade_vae import VAEConfig
+from msca.steering.explain import explain_synthesis
+from msca.steering.interpolation import interpolate_styles, read_exemplar, read_target
 
 torch.set_num_threads(1)
 ROOT, S = Path(__file__).parents[1], len(SCENE_LABELS)
@@ -116,11 +116,11 @@ def test_checkpoints_name_their_variant(pairs, tmp_path):
     code = f'''
 import sys, torch
 from pathlib import Path
-from msca.synthesizer import load_synthesizer
+from msca.model.synthesizer import load_synthesizer
 root = Path({str(tmp_path)!r})
 c1, x2, c2, pictures = torch.load(root/'pictures.pt')
 load_synthesizer(root/'msca')
-assert not {{'msca.baselines', 'msca.spade_vae', 'fastai'}} & set(sys.modules)
+assert not {{'msca.relatives.baselines', 'msca.relatives.spade_vae', 'fastai'}} & set(sys.modules)
 for name, picture in pictures.items():
     model, _, meta = load_synthesizer(root/name)
     assert meta['variant'] == model.variant == name and not model.training
@@ -135,7 +135,7 @@ def test_checkpoints_that_lie(tmp_path):
     save_synthesizer(toy('spade'), SCENE_LABELS, 32, tmp_path/'spade')
     save_synthesizer(toy('gap'), SCENE_LABELS, 32, tmp_path/'gap')
     for folder, variant, says in (('spade', 'spade-vae', 'fit'), ('gap', 'msca', 'fit'), ('gap', 'spade', 'unknown configuration fields'),
-                                  ('gap', 'antigravity', 'no variant'), ('gap', 'msca.baselines', 'no variant'), ('gap', ['gap'], 'no variant')):
+                                  ('gap', 'antigravity', 'no variant'), ('gap', 'msca.relatives.baselines', 'no variant'), ('gap', ['gap'], 'no variant')):
         path = tmp_path/folder/'config.json'
         good = path.read_text()
         path.write_text(json.dumps(json.loads(good) | dict(variant=variant)))

@@ -18,11 +18,11 @@ from torch.utils.data import Subset
 
 warnings.filterwarnings('ignore', category=FutureWarning)
 
-from msca import cache as cache_module
-from msca.cache import MappedArrays, cache_entries, cache_folder, clear_cache, scene_keys
-from msca.datasets import MixedScenes, ProceduralScenes, SceneFolder, write_scenes
-from msca.labels import SCENE_LABELS, InputError
-from msca.selfsupervision import EpochDataLoader, PairDataset, PhotoStore
+from msca.base.labels import SCENE_LABELS, InputError
+from msca.data import cache as cache_module
+from msca.data.cache import MappedArrays, cache_entries, cache_folder, clear_cache, scene_keys
+from msca.data.datasets import MixedScenes, ProceduralScenes, SceneFolder, write_scenes
+from msca.learning.samples import EpochDataLoader, PairDataset, PhotoStore
 
 torch.set_num_threads(1)
 
@@ -64,7 +64,7 @@ def test_equal_to_uncached(photos, tmp_path):
 @pytest.mark.skipif('MSCA_DATA' not in os.environ, reason='needs real photos in $MSCA_DATA')
 def test_equal_to_uncached_on_real_photos(tmp_path):
     "Real photos of all sizes, the shipped parser."
-    from msca.parser import load_parser
+    from msca.model.segmenter import load_parser
     parser = load_parser(Path(cache_module.__file__).parent/'pretrained_models'/'scenes-128')[0].parse
     folders = [SceneFolder(p) for p in sorted(Path(os.environ['MSCA_DATA']).iterdir()) if (p/'classes.txt').is_file()]
     scenes = MixedScenes(folders)
@@ -125,8 +125,8 @@ def test_read_by_other_processes(photos, tmp_path, start):
 CHILD = """
 import json, os, resource, sys, time
 import numpy as np
-from msca import cache
-from msca.labels import InputError
+from msca.base.labels import InputError
+from msca.data import cache
 
 def ask(folder, log, seconds):
     "Arrays from the cache; the reader appends its process number to a file for every item."

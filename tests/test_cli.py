@@ -15,11 +15,11 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from msca.cli import build_parser, main
-from msca.datasets import write_scenes
-from msca.labels import SCENE_LABELS, UNLABELLED, colorize
-from msca.procedural import procedural_scene
-from msca.scene import load_labels
+from msca.base.labels import SCENE_LABELS, UNLABELLED, colorize
+from msca.commands.cli import build_parser, main
+from msca.data.datasets import write_scenes
+from msca.data.procedural import procedural_scene
+from msca.data.scene import load_labels
 
 COMMANDS = next(a for a in build_parser()._actions if a.dest == 'command').choices  # name → its own parser
 DATA = Path(os.environ.get('MSCA_DATA', '/nowhere'))
@@ -31,8 +31,8 @@ GOOD = ('synth', '--layout', 'layout.png', '--exemplar', 'photo.png', '--out', '
 def model(tmp_path_factory):
     "A checkpoint with a parser, small and untrained, so that tests are quick and need no shipped model."
     import torch
-    from msca.parser import ParserConfig, SceneParser, save_parser
-    from msca.synthesizer import SceneSynthesizer, SynthesizerConfig, save_synthesizer
+    from msca.model.segmenter import ParserConfig, SceneParser, save_parser
+    from msca.model.synthesizer import SceneSynthesizer, SynthesizerConfig, save_synthesizer
     torch.manual_seed(0)
     folder, five = tmp_path_factory.mktemp('models')/'tiny', (8,)*5
     widths = dict.fromkeys(('pyramid_widths', 'image_channels', 'label_channels', 'slots', 'widths', 'spade_hidden'), five)
@@ -598,10 +598,10 @@ def test_same_input_same_picture_and_old_files_are_replaced(here, capsys):
 
 def test_large_pictures_are_painted_in_bounded_memory(here, capsys, monkeypatch):
     "In tiles, and just as in one pass."
-    import msca.pretrained
+    import msca.pretrained.synthesizer
     whole = synth(capsys, '--size', 400)[0]
-    monkeypatch.setattr(msca.pretrained, 'ONE_PASS', 128*128)
-    monkeypatch.setattr(msca.pretrained.synthesize_in_tiles, '__defaults__', (96, 144, None))
+    monkeypatch.setattr(msca.pretrained.synthesizer, 'ONE_PASS', 128*128)
+    monkeypatch.setattr(msca.pretrained.synthesizer.synthesize_in_tiles, '__defaults__', (96, 144, None))
     tiled = synth(capsys, '--size', 400)[0]
     assert np.abs(whole-tiled).max() <= 2
 
@@ -644,8 +644,8 @@ def test_demo_with_the_shipped_model(here, capsys):
 
 # ---- help, interruption, pipes ----------------------------------------------------------------------------------------
 
-COMMAND = [sys.executable, '-c', 'import sys; from msca.cli import main; sys.exit(main())']
-SOON = "import sys, time\nfrom msca.cli import main\ntry: main({!r})\nexcept SystemExit: pass\n" \
+COMMAND = [sys.executable, '-c', 'import sys; from msca.commands.cli import main; sys.exit(main())']
+SOON = "import sys, time\nfrom msca.commands.cli import main\ntry: main({!r})\nexcept SystemExit: pass\n" \
        "assert 'torch' not in sys.modules and 'fastai' not in sys.modules\nprint('seconds', time.process_time())"
 
 
@@ -705,12 +705,12 @@ def test_a_reader_that_has_seen_enough(tmp_path):
 
 
 def test_unexpected_failures_take_one_line_too(here, capsys, monkeypatch):
-    import msca.pretrained
+    import msca.pretrained.synthesizer
     for error, expected in ((ZeroDivisionError('by zero\nagain'), 'unexpected ZeroDivisionError: by zero again'),
                             (MemoryError(), 'not enough memory'),
                             (RuntimeError('CUDA out of memory. Tried to allocate 2 GiB'), 'not enough memory')):
         def fail(*_, **__): raise error
-        monkeypatch.setattr(msca.pretrained.Synthesizer, '__call__', fail)
+        monkeypatch.setattr(msca.pretrained.synthesizer.Synthesizer, '__call__', fail)
         code, _, err = run(capsys, *GOOD, '--model', 'model')
         assert code == 1 and err.count('\n') == 1 and expected in err
 
@@ -722,11 +722,11 @@ SMALL = ('train', '--procedural', '16', '--size', '32', '--device', 'cpu', '--pa
 
 
 def test_train_then_synth_then_resume(here, capsys, monkeypatch):
-    import msca.parser_training
+    import msca.learning.segmenter_training
 
     def stopped(*_, **__): raise KeyboardInterrupt
     with monkeypatch.context() as patched:  # Ctrl-C before anything is trained
-        patched.setattr(msca.parser_training, 'train_parser', stopped)
+        patched.setattr(msca.learning.segmenter_training, 'train_parser', stopped)
         code, _, err = run(capsys, *SMALL, '--out', 'run')
     assert (code, err) == (130, 'msca: stopped; go on with: msca train --out run --resume\n')
     assert [p.name for p in Path('run').iterdir()] == ['options.json']

@@ -11,11 +11,11 @@ from PIL import Image
 import pytest
 
 from complaints import complaint
-from msca.check import check_dataset
-from msca.datasets import MixedScenes, ProceduralScenes, SceneFolder, place_of, split_by_place, write_scenes
-from msca.labels import InputError, SCENE_LABELS, UNLABELLED, colorize
-from msca.procedural import procedural_scene
-from msca.scene import Scene, load_labels, load_photo, save_image
+from msca.base.labels import InputError, SCENE_LABELS, UNLABELLED, colorize
+from msca.data.check import check_dataset
+from msca.data.datasets import MixedScenes, ProceduralScenes, SceneFolder, place_of, split_by_place, write_scenes
+from msca.data.procedural import procedural_scene
+from msca.data.scene import Scene, load_labels, load_photo, save_image
 
 
 @pytest.fixture(scope='module')
@@ -250,7 +250,7 @@ def test_sizes_must_agree(scene, tmp_path):
 
 
 def test_reading_data_does_not_import_torch():
-    code = 'import msca.datasets, msca.published, msca.check, sys; sys.exit("torch" in sys.modules or "matplotlib" in sys.modules)'
+    code = 'import msca.data.datasets, msca.data.published, msca.data.check, sys; sys.exit("torch" in sys.modules or "matplotlib" in sys.modules)'
     assert subprocess.run([sys.executable, '-c', code]).returncode == 0
 
 

@@ -13,11 +13,11 @@ import torch
 warnings.filterwarnings('ignore', category=FutureWarning)
 
 import two_processes
-from msca.history import read_history
-from msca.labels import InputError
-from msca.launch import launch
-from msca.run import newest_state
-from msca.synthesizer import load_synthesizer
+from msca.base.labels import InputError
+from msca.learning.history import read_history
+from msca.learning.launch import launch
+from msca.learning.run import newest_state
+from msca.model.synthesizer import load_synthesizer
 
 TORCHRUN = sys.executable, '-W', 'ignore', '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2', '--shutdown-timeout', '120'
 
@@ -75,8 +75,8 @@ def files(folder):
 
 def test_a_batch_that_cannot_be_shared(tmp_path, monkeypatch):
     "Refused before anything is trained, also when only stage 2 could not be shared."
-    for module in ('msca.run', 'msca.processes'): monkeypatch.setattr(f'{module}.world_size', lambda: 2)
-    monkeypatch.setattr('msca.processes.dist.get_rank', lambda: 0)
+    for module in ('msca.learning.run', 'msca.base.processes'): monkeypatch.setattr(f'{module}.world_size', lambda: 2)
+    monkeypatch.setattr('msca.base.processes.dist.get_rank', lambda: 0)
     for changes, wanted in ((dict(batch_size=6), 'multiple of 4'), (dict(batch_size=12, micro_batches=2), 'it must be a multiple of 8')):
         with pytest.raises(InputError, match=wanted): two_processes.training(tmp_path, **changes)
     with pytest.raises(InputError, match='13 training photos'): two_processes.training(tmp_path, batch_size=16)
@@ -122,7 +122,7 @@ def wait_for(condition, child, seconds=240):
 @pytest.mark.slow
 def test_killed(alone, tmp_path):
     "One of two processes is killed: the launcher ends the other, and one process alone goes on from the last state to the same end."
-    code = 'import sys; sys.path.insert(0, sys.argv[1]); import two_processes as t; from msca.launch import process_group\n' \
+    code = 'import sys; sys.path.insert(0, sys.argv[1]); import two_processes as t; from msca.learning.launch import process_group\n' \
            'with process_group(): t.training(sys.argv[2], generator_every=2, checkpoint_every=2).run(progress=False)'
     (tmp_path/'program.py').write_text(code)
     child = subprocess.Popen([*TORCHRUN, tmp_path/'program.py', Path(__file__).parent, tmp_path/'run'], stderr=subprocess.DEVNULL, env=os.environ)

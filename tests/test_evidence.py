@@ -10,16 +10,16 @@ from safetensors.torch import save_file
 import torch
 from torch.utils.data import DataLoader
 
-from msca import metrics
-from msca.datasets import ProceduralScenes, SceneFolder, place_of, write_scenes
-from msca.features import vgg19_features
-from msca.labels import SCENE_LABELS, InputError
-from msca.metrics import PAPER_METRICS, SQUEEZENET_METRICS, Backbones, FrechetDistance, Unavailable
-from msca.metrics import build_metrics, inception_network, lpips_network, picture_batch
-from msca.procedural import procedural_scene
-from msca.retrieval import LabelIndex, Retrieving, build_tasks, label_histogram
-from msca.scene import Scene
-from msca.tasks import Mirroring, Restyling, fit_scene
+from msca.base.labels import SCENE_LABELS, InputError
+from msca.data.datasets import ProceduralScenes, SceneFolder, place_of, write_scenes
+from msca.data.procedural import procedural_scene
+from msca.data.scene import Scene
+from msca.evidence import metrics
+from msca.evidence.metrics import PAPER_METRICS, SQUEEZENET_METRICS, Backbones, FrechetDistance, Unavailable
+from msca.evidence.metrics import build_metrics, inception_network, lpips_network, picture_batch
+from msca.evidence.retrieval import LabelIndex, Retrieving, build_tasks, label_histogram
+from msca.evidence.tasks import Mirroring, Restyling, fit_scene
+from msca.model.features import vgg19_features
 
 torch.set_num_threads(1)
 photos = pytest.mark.skipif('MSCA_DATA' not in os.environ, reason='real photos: set MSCA_DATA')

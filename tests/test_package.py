@@ -39,7 +39,7 @@ def names(wheel):
 
 
 def test_wheel_holds_every_module(names):
-    modules = {f'msca/{p.name}' for p in (ROOT/'msca').glob('*.py')}
+    modules = {str(p.relative_to(ROOT)) for p in (ROOT/'msca').rglob('*.py')}
     assert len(modules) > 15 and modules <= names
     assert {n for n in names if n.startswith('msca/') and n.endswith('.py')} == modules
 
@@ -68,7 +68,7 @@ def test_models_have_a_card(names, model):
 def test_wheel_holds_nothing_else(wheel, names):
     "No notebooks, tests, caches or leftovers; small enough to download."
     model = r'pretrained_models/[\w-]+/(config\.json|parser\.json|(model|parser)\.safetensors|MODEL_CARD\.md)'
-    inside = rf'msca/(\w+\.py|{model}|app/\w+\.ipynb|samples/[\w-]+\.\w+)|msca-[\w.]+\.dist-info/.+'
+    inside = rf'msca/(\w+/\w+\.py|\w+\.py|{model}|app/\w+\.ipynb|samples/[\w-]+\.\w+)|msca-[\w.]+\.dist-info/.+'
     assert [n for n in names if not re.fullmatch(inside, n)] == []
     assert wheel.stat().st_size < 50 * 2**20
     assert re.fullmatch(r'msca-\d+\.\d+\S*-py3-none-any\.whl', wheel.name)
@@ -85,7 +85,7 @@ def test_metadata(wheel, names):
     assert 'Apache' in (about['License-Expression'] or about['License']) and len(licences) == 1 and 'Apache License' in licences[0]
     required = {re.match(r'[\w-]+', r)[0] for r in about.get_all('Requires-Dist') if 'extra ==' not in r}
     assert required == {re.match(r'[\w-]+', r)[0] for r in settings['requirements'].split()}
-    assert 'msca = msca.cli:main' in entries and 'msca=msca._modidx:d' in entries.replace(' ', '')
+    assert 'msca = msca.commands.cli:main' in entries and 'msca=msca._modidx:d' in entries.replace(' ', '')
     assert about.get_payload().strip() == (ROOT/'README.md').read_text().strip()
 
 
@@ -95,7 +95,7 @@ def test_every_import_is_required():
     listed = lambda pattern: {r.split('>')[0] for line in re.findall(rf'^{pattern}requirements = (.*)$', settings, re.M) for r in line.split()}
     required, extras = listed(''), listed('(?:app|evidence|distributed|export|huggingface)_')
     distribution = {'PIL': 'pillow', 'sklearn': 'scikit-learn', 'IPython': 'ipywidgets', 'traitlets': 'ipywidgets', 'torch_fidelity': 'torch-fidelity'}
-    for path in (ROOT/'msca').glob('*.py'):
+    for path in (ROOT/'msca').rglob('*.py'):
         for inside, name in re.findall(r'^( *)(?:from|import) ([A-Za-z_]\w*)', path.read_text(), re.M):
             known = required | extras if inside else required
             assert name in sys.stdlib_module_names or name == 'msca' or distribution.get(name, name) in known, f'{path.name} imports {name}'

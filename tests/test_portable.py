@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from msca import Synthesizer
-from msca.cli import main
-from msca.labels import colorize
-from msca.parser import load_parser
-from msca.picture_commands import demo_inputs
-from msca.portable import PortableParser, PortableSynthesizer, export_program
-from msca.pretrained import model_folder
-from msca.scene import indexed_image
-from msca.synthesizer import build_synthesizer, find_variant
+from msca.base.labels import colorize
+from msca.commands.cli import main
+from msca.commands.picture import demo_inputs
+from msca.data.scene import indexed_image
+from msca.model.portable import PortableParser, PortableSynthesizer, export_program
+from msca.model.segmenter import load_parser
+from msca.model.synthesizer import build_synthesizer, find_variant
+from msca.pretrained.synthesizer import model_folder
 
 ISOLATED = [sys.executable, '-W', 'ignore', '-c',
             'import sys; sys.modules["msca"] = None\nimport runpy; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name="__main__")']

@@ -14,15 +14,15 @@ from PIL import Image
 import pytest
 
 from complaints import complaint
-from msca.check import check_dataset
-from msca.cli import main
-from msca.datasets import MixedScenes, ProceduralScenes, SceneFolder, write_scenes
-from msca.labels import InputError, SCENE_LABELS, UNLABELLED, colorize, label_lut
-from msca.patches import nonoverlapping_boxes
-from msca.published import (ADE20K, ADE20K_LABELS, CITYSCAPES_LABELS, COCO_STUFF_LABELS, FORMATS, Cityscapes, CocoStuff, dataset_class,
+from msca.base.labels import InputError, SCENE_LABELS, UNLABELLED, colorize, label_lut
+from msca.commands.cli import main
+from msca.data.check import check_dataset
+from msca.data.datasets import MixedScenes, ProceduralScenes, SceneFolder, write_scenes
+from msca.data.patches import nonoverlapping_boxes
+from msca.data.published import (ADE20K, ADE20K_LABELS, CITYSCAPES_LABELS, COCO_STUFF_LABELS, FORMATS, Cityscapes, CocoStuff, dataset_class,
                             open_dataset, scene_kind, scenes_of_kind)
-from msca.scene import save_image
-from msca.training_commands import training_scenes
+from msca.commands.training import training_scenes
+from msca.data.scene import save_image
 
 SCENES = [s for s in ProceduralScenes(6, 48, seed=4)]
 SIDES = ['train'] * 4 + ['val'] * 2
@@ -355,7 +355,7 @@ def test_check_command_refuses(line, expected, tmp_path, capsys, monkeypatch):
 
 def test_check_does_not_import_torch(tmp_path):
     write_scenes(SCENES, tmp_path / 'set')
-    code = f'import sys; from msca.cli import main; main(["check", "--data", {str(tmp_path / "set")!r}]); sys.exit("torch" in sys.modules)'
+    code = f'import sys; from msca.commands.cli import main; main(["check", "--data", {str(tmp_path / "set")!r}]); sys.exit("torch" in sys.modules)'
     assert subprocess.run([sys.executable, '-c', code], capture_output=True).returncode == 0
 
 

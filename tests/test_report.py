@@ -18,12 +18,12 @@ from PIL import Image
 
 warnings.filterwarnings('ignore', category=FutureWarning)
 
-from msca.cli import main
-from msca.labels import InputError, LabelSet
-from msca.parser import load_parser
-from msca.pretrained import model_folder
-from msca.report import Report
-from msca.synthesizer import SceneSynthesizer, SynthesizerConfig, load_synthesizer, save_synthesizer
+from msca.base.labels import InputError, LabelSet
+from msca.commands.cli import main
+from msca.evidence.report import Report
+from msca.model.segmenter import load_parser
+from msca.model.synthesizer import SceneSynthesizer, SynthesizerConfig, load_synthesizer, save_synthesizer
+from msca.pretrained.synthesizer import model_folder
 
 torch.set_num_threads(1)
 MODEL = ['--model', 'procedural-128', '--device', 'cpu']
@@ -175,7 +175,7 @@ def test_a_model_without_parser(features, capsys, tmp_path):
 @pytest.mark.skipif('MSCA_DATA' not in os.environ, reason='MSCA_DATA is not set: no real photos')
 def test_real_photos(features, capsys, tmp_path):
     "Held-out photos, all three tasks; exemplars of retrieving come from other places; asked again, the matches are there."
-    from msca.datasets import place_of, split_by_place
+    from msca.data.datasets import place_of, split_by_place
     command = ['eval', '--data', Path(os.environ['MSCA_DATA'])/'siftflow', '--tasks', 'duplicating,mirroring,retrieving', '--n', 3, '--size', 48, '--device', 'cpu', *features]
     msca(capsys, *command, '--out', tmp_path/'a.json')
     a = Report(tmp_path/'a.json')
@@ -237,14 +237,14 @@ def series(features, folder, *more):
 @pytest.fixture
 def no_curves(monkeypatch):
     "Drawing the curves of a training takes longer than the training."
-    monkeypatch.setattr('msca.history.RunLog.draw', lambda *_: None)
+    monkeypatch.setattr('msca.learning.history.RunLog.draw', lambda *_: None)
 
 
 def test_reproduce_in_miniature(features, capsys, tmp_path, no_curves):
     "Trained, stopped after the first model, gone on with, measured, set beside the paper's table; another number of updates is refused."
     command = series(features, tmp_path/'s', '--models', 'no-gate', 'spade-vae')
     with pytest.MonkeyPatch.context() as m:
-        from msca import reproduce
+        from msca.evidence import reproduce
         real = reproduce._train
         def once(run, *rest):
             if run.folder.name != 'no-gate': raise KeyboardInterrupt
@@ -294,7 +294,7 @@ def test_study(capsys, tmp_path):
     "Made, answered, added up; models of other names than files can have are refused."
     out, _ = msca(capsys, 'study', 'make', '--models', 'procedural-128', 'scenes-128', '--names', 'one', 'two', '--procedural', 3, '--size', 48, '--device', 'cpu', '--out', tmp_path/'s')
     assert '3 questions to each person' in out
-    from msca.preference import PreferenceStudy
+    from msca.app.preference import PreferenceStudy
     view = PreferenceStudy(tmp_path/'s', 'anna')
     while view.session: view.choose('left' if view.session.current.left == 'two' else 'right', view.session.done)
     out, _ = msca(capsys, 'study', 'summary', tmp_path/'s')

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from msca.datasets import SceneFolder
-from msca.labels import one_hot
-from msca.pretrained import PRETRAINED, Synthesizer, shipped_models
-from msca.procedural import procedural_scene
-from msca.scene import image_to_tensor
-from msca.synthesizer import load_synthesizer
+from msca.base.labels import one_hot
+from msca.data.datasets import SceneFolder
+from msca.data.procedural import procedural_scene
+from msca.data.scene import image_to_tensor
+from msca.model.synthesizer import load_synthesizer
+from msca.pretrained.synthesizer import PRETRAINED, Synthesizer, shipped_models
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT/'benchmarks'))

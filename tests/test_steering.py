@@ -11,15 +11,15 @@ import pytest
 import torch
 from PIL import Image
 
-from msca.attention import AttentionMaps
-from msca.explain import TransferMatrix, explain_synthesis, style_source, transfer_matrix
-from msca.extrapolation import extrapolate, panorama
-from msca.interpolation import (gated_styles, interpolate_space, interpolate_styles, linear_masks, mixture_shares, paint,
+from msca.model.attention import AttentionMaps
+from msca.steering.explain import TransferMatrix, explain_synthesis, style_source, transfer_matrix
+from msca.steering.extrapolation import extrapolate, panorama
+from msca.steering.interpolation import (gated_styles, interpolate_space, interpolate_styles, linear_masks, mixture_shares, paint,
                                 read_exemplar, read_target)
-from msca.labels import LabelSet, one_hot
-from msca.pretrained import Synthesizer
-from msca.scene import tensor_to_image
-from msca.synthesizer import SceneSynthesizer, SynthesizerConfig
+from msca.base.labels import LabelSet, one_hot
+from msca.data.scene import tensor_to_image
+from msca.model.synthesizer import SceneSynthesizer, SynthesizerConfig
+from msca.pretrained.synthesizer import Synthesizer
 
 N_LABELS = 17  # of the shipped model; the random one has as many
 
@@ -225,12 +225,12 @@ def test_memory_of_a_panorama_does_not_grow_with_its_width():
 # the commands
 
 def has(command):
-    from msca.cli import build_parser
+    from msca.commands.cli import build_parser
     return re.search(rf'^ +{command}\s', build_parser().format_help(), re.M) is not None
 
 
 def command(*argv):
-    from msca.cli import main
+    from msca.commands.cli import main
     return main([*map(str, argv), '--device', 'cpu'])
 
 
@@ -242,7 +242,7 @@ def files(tmp_path_factory):
         root = Path(os.environ['MSCA_DATA'])/'siftflow'
         names = sorted(p.stem for p in (root/'labels').glob('*.png'))[::400][:3]
         return [root/'labels'/f'{n}.png' for n in names[:2]], [next((root/'images').glob(f'{n}.*')) for n in names], folder
-    from msca.procedural import procedural_scene
+    from msca.data.procedural import procedural_scene
     for i in range(3):
         scene = procedural_scene(50+i, 64)
         scene.image.save(folder/f'{i}.jpg')

@@ -16,14 +16,14 @@ warnings.filterwarnings('ignore', category=FutureWarning)
 
 from fastai.callback.core import Callback, CancelFitException
 
-from msca.datasets import ProceduralScenes
-from msca.history import read_history
-from msca.labels import SCENE_LABELS
-from msca.learner import TrainingConfig
-from msca.losses import LossWeights
-from msca.run import TrainingRun, kept_states
-from msca.selfsupervision import stage_loaders
-from msca.synthesizer import SynthesizerConfig, load_synthesizer
+from msca.base.labels import SCENE_LABELS
+from msca.data.datasets import ProceduralScenes
+from msca.learning.history import read_history
+from msca.learning.learner import TrainingConfig
+from msca.learning.losses import LossWeights
+from msca.learning.run import TrainingRun, kept_states
+from msca.learning.samples import stage_loaders
+from msca.model.synthesizer import SynthesizerConfig, load_synthesizer
 
 torch.set_num_threads(1)
 EIGHT = (8,)*5
@@ -45,7 +45,7 @@ def parameters(net):
 
 def msca_train(folder, *more, **kwargs):
     "`msca train` as a process of its own."
-    code = 'import sys; from msca.cli import main; sys.exit(main())'
+    code = 'import sys; from msca.commands.cli import main; sys.exit(main())'
     return subprocess.Popen([sys.executable, '-W', 'ignore', '-c', code, *TRAIN, str(folder), *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                             text=True, env={**os.environ, 'OMP_NUM_THREADS': '1'}, **kwargs)
 
@@ -229,8 +229,8 @@ def test_saved_model_paints_as_in_training(whole):
 @pytest.mark.slow
 def test_learns_eight_scenes(tmp_path):
     "Eight scenes at 64×64: within five minutes of processor time the unseen half of a scene is painted at 20 dB, and 3 dB worse when the exemplar shows another style."
-    from msca.procedural import procedural_layout, procedural_style, render
-    from msca.scene import Scene
+    from msca.data.procedural import procedural_layout, procedural_style, render
+    from msca.data.scene import Scene
 
     class Scenes(list):
         def size_of(self, i): return 128, 128
@@ -272,9 +272,9 @@ FOLDERS = 'siftflow', 'labelmefacade', 'stanford_background', 'msrc_v2', 'camvid
 @pytest.mark.parametrize('name', FOLDERS)
 def test_every_real_folder(tmp_path, name, capsys):
     "`msca check`, and one epoch of everything at 32×32, on each folder of real photos."
-    from msca.cli import main
-    from msca.datasets import SceneFolder
-    from msca.published import CocoStuff, dataset_class
+    from msca.commands.cli import main
+    from msca.data.datasets import SceneFolder
+    from msca.data.published import CocoStuff, dataset_class
     assert dataset_class(f'{DATA}/{name}') is (CocoStuff if name == 'coco_stuff_samples' else SceneFolder)
     assert main(['check', '--data', f'{DATA}/{name}', '--out', str(tmp_path/'report')]) == 0
     assert (tmp_path/'report'/'samples.png').is_file()

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-NOTEBOOKS = sorted((ROOT/'nbs').glob('[0-9][0-9]_*.ipynb'))
-NUMBER = {re.match(r'\d\d_(\w+)', p.stem)[1]: int(p.stem[:2]) for p in NOTEBOOKS if 'default_exp' in p.read_text()}  # a notebook of results exports nothing
+ROOMS = 'base', 'data', 'model', 'learning', 'evidence', 'steering', 'app', 'relatives', 'pretrained', 'commands'  # room n has the numbers n00 to n99
+NOTEBOOKS = sorted((ROOT/'nbs').glob('[0-9]*.ipynb'))
+EXPORTED = {p.stem[4:]: int(p.stem[:3]) for p in NOTEBOOKS if 'default_exp' in p.read_text()}  # module 'room.name' → number; a notebook of results exports nothing
 
 
 @pytest.fixture(scope='module')
@@ -29,8 +30,8 @@ def nbdev(command, folder):
 
 def test_export_leaves_no_diff(copy):
     nbdev('nbdev-export', copy)
-    modules = sorted(p.name for p in (ROOT/'msca').glob('*.py'))
-    assert modules == sorted(p.name for p in (copy/'msca').glob('*.py'))
+    modules = sorted(p.relative_to(ROOT/'msca') for p in (ROOT/'msca').rglob('*.py'))
+    assert modules == sorted(p.relative_to(copy/'msca') for p in (copy/'msca').rglob('*.py'))
     assert [m for m in modules if (ROOT/'msca'/m).read_text() != (copy/'msca'/m).read_text()] == []
 
 
@@ -51,9 +52,30 @@ def test_notebook_is_small_and_ran(path):
     assert not [o for c in code for o in c['outputs'] if o['output_type'] == 'error']
 
 
-@pytest.mark.parametrize('name', sorted(NUMBER))
+@pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda p: p.stem)
+def test_names_tell_room_module_and_reading_order(path):
+    number, room, module = re.fullmatch(r'(\d{3})_([a-z]+)\.([a-z0-9_]+)', path.stem).groups()
+    assert ROOMS[int(number[0])] == room
+    exported = re.findall(r'#\| default_exp ([\w.]+)', path.read_text())
+    assert exported in ([], [f'{room}.{module}'])
+
+
+def test_every_module_has_its_notebook():
+    assert sorted('.'.join(p.relative_to(ROOT/'msca').with_suffix('').parts) for p in (ROOT/'msca').glob('*/[!_]*.py')) == sorted(EXPORTED)
+
+
+def imports_from_msca(tree, name):
+    "Modules of this package that are imported, late imports included, as 'room.name'."
+    here = ['msca', *name.split('.')]
+    for n in ast.walk(tree):
+        if isinstance(n, ast.Import): yield from (a.name[5:] for a in n.names if a.name.startswith('msca.'))
+        elif isinstance(n, ast.ImportFrom):
+            base = '.'.join([*here[:len(here)-n.level], *filter(None, [n.module])]) if n.level else n.module
+            if base.startswith('msca.'): yield from {base[5:] if '.' in base[5:] else f'{base[5:]}.{a.name}' for a in n.names}
+
+
+@pytest.mark.parametrize('name', sorted(EXPORTED))
 def test_exported_cells_import_downwards_only(name):
-    tree = ast.parse((ROOT/'msca'/f'{name}.py').read_text())
-    imported = [n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.level == 1 and n.module]
-    assert [m for m in imported if NUMBER[m] >= NUMBER[name]] == []
+    tree = ast.parse((ROOT/'msca'/f"{name.replace('.', '/')}.py").read_text())
+    assert [m for m in imports_from_msca(tree, name) if EXPORTED[m] >= EXPORTED[name]] == []
     assert not [n for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and any(a.name == '*' for a in n.names)]

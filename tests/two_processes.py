@@ -10,17 +10,17 @@ warnings.filterwarnings('ignore', category=FutureWarning)
 
 from fastai.callback.core import Callback, CancelFitException
 
-from msca.datasets import ProceduralScenes
-from msca.discriminator import DiscriminatorConfig, MultiScaleDiscriminator
-from msca.history import RunLog
-from msca.labels import SCENE_LABELS
-from msca.launch import fit_together, process_group
-from msca.learner import AttentionPretrainer, TrainingConfig, phases, pretraining_learner, synthesis_learner
-from msca.losses import LossWeights, PerceptualLoss
-from msca.processes import rank, world_size
-from msca.run import TrainingRun
-from msca.selfsupervision import PhotoStore, stage_loaders
-from msca.synthesizer import SceneSynthesizer, SynthesizerConfig
+from msca.base.labels import SCENE_LABELS
+from msca.base.processes import rank, world_size
+from msca.data.datasets import ProceduralScenes
+from msca.learning.discriminators import DiscriminatorConfig, MultiScaleDiscriminator
+from msca.learning.history import RunLog
+from msca.learning.launch import fit_together, process_group
+from msca.learning.learner import AttentionPretrainer, TrainingConfig, phases, pretraining_learner, synthesis_learner
+from msca.learning.losses import LossWeights, PerceptualLoss
+from msca.learning.run import TrainingRun
+from msca.learning.samples import PhotoStore, stage_loaders
+from msca.model.synthesizer import SceneSynthesizer, SynthesizerConfig
 
 torch.set_num_threads(1)
 S, EIGHT = len(SCENE_LABELS), (8,)*5
