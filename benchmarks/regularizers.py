@@ -33,7 +33,8 @@ from msca.evidence.metrics import Backbones, build_metrics
 from msca.evidence.report import bootstrap_mean
 from msca.learning.callbacks import DiscriminatorStep, recompute_batchnorm
 from msca.learning.history import read_history
-from msca.learning.learner import TrainingConfig, adam
+from msca.learning.learner import adam
+from msca.learning.recipe import TrainingConfig
 from msca.learning.run import TrainingRun
 from msca.model.segmenter import load_parser
 from msca.model.synthesizer import SynthesizerConfig, save_synthesizer

@@ -16,7 +16,8 @@ warnings.filterwarnings('ignore', category=FutureWarning)
 from msca.base.labels import SCENE_LABELS, InputError, one_hot
 from msca.data.procedural import procedural_layout, procedural_style, render
 from msca.data.scene import image_to_tensor
-from msca.learning.learner import AttentionPretrainer, TrainingConfig
+from msca.learning.learner import AttentionPretrainer
+from msca.learning.recipe import TrainingConfig
 from msca.model.synthesizer import VARIANTS, SynthesizerConfig, build_synthesizer, find_variant, load_synthesizer, save_synthesizer
 from msca.model.tiles import synthesize_in_tiles
 from msca.pretrained.synthesizer import fold_spectral_norm

@@ -19,8 +19,7 @@ from fastai.callback.core import Callback, CancelFitException
 from msca.base.labels import SCENE_LABELS
 from msca.data.datasets import ProceduralScenes
 from msca.learning.history import read_history
-from msca.learning.learner import TrainingConfig
-from msca.learning.losses import LossWeights
+from msca.learning.recipe import LossWeights, TrainingConfig
 from msca.learning.run import TrainingRun, kept_states
 from msca.learning.samples import stage_loaders
 from msca.model.synthesizer import SynthesizerConfig, load_synthesizer

@@ -28,7 +28,8 @@ from ..base.labels import InputError
 from ..data.scene import write_whole
 from .comparison import Cell, Comparison, markdown_table, metric_names, score_texts
 from .report import Score, bootstrap_mean
-from ..learning.learner import Callback, TrainingConfig, phases
+from ..learning.loop import Callback
+from ..learning.recipe import TrainingConfig, phases
 from ..learning.run import TrainingRun, kept_states
 from ..model.synthesizer import find_variant
 
