@@ -84,7 +84,7 @@ def everything(folder):
     RunLog.draw = lambda self: None  # drawing history.png takes longer than this training
     try: run.run(progress=False)
     finally: RunLog.draw = drawn
-    found['networks'] = {name: net.state_dict() for name, net in run.networks().items()}
+    found['networks'] = {name: net.state_dict() for name, net in run.networks.named().items()}
     return found
 
 
