@@ -43,7 +43,7 @@ def room(path:Path) -> str:
 
 def code_cells(tree:Path, where:tuple=('nbs/*.ipynb', 'tests/*.py', 'benchmarks/*.py')) -> dict:
     "Place (notebook's or file's name) → sources of its code."
-    return {p.name: [source for _, source, kind in pieces(p) if kind == 'code'] for pattern in where for p in sorted(tree.glob(pattern))}
+    return {p.name: [source for _, source, kind in pieces(p) if kind in ('code', 'file')] for pattern in where for p in sorted(tree.glob(pattern))}
 
 
 # ---- counting -----------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """What ruff does not look at: `python tools/style.py` says it, with `--fix` mends it (then `nbdev-export`).
 
 Prose in notebooks and Markdown files has lines of at most 140 characters; tables, equations, code, links and HTML are left alone.
-Annotations are written as fastai writes them, `name:type`, without a space.
+Annotations are written as fastai writes them, `name:type`, without a space. A notebook's cell leaves one line empty where it leaves lines empty.
 """
 import argparse
 import ast
@@ -58,7 +58,15 @@ def long_lines(text:str) -> list:
     return [(i, len(line)) for i, line in enumerate(text.split('\n'), 1) if len(line) > LIMIT]
 
 
-# ---- annotations --------------------------------------------------------------------------------------------------------
+# ---- code: empty lines and annotations --------------------------------------------------------------------------------------------------------
+
+def doubled_lines(source:str) -> list:
+    "Numbers of empty lines that follow another one, outside of texts."
+    texts = [n for n in ast.walk(ast.parse(plain(source))) if isinstance(n, (ast.Constant, ast.JoinedStr)) and n.end_lineno > n.lineno]
+    inside = {i for n in texts for i in range(n.lineno, n.end_lineno+1)}
+    lines = source.split('\n')
+    return [i for i in range(2, len(lines)+1) if not lines[i-1].strip() and not lines[i-2].strip() and i not in inside]
+
 
 def plain(source:str) -> str:
     "A cell's source as Python: magics blanked."
@@ -87,23 +95,30 @@ def mended_annotations(source:str) -> str:
     return b'\n'.join(lines).decode()
 
 
+def mended_cell(source:str) -> str:
+    "A notebook's code with annotations and empty lines as they should be."
+    drop, lines = {*doubled_lines(source)}, mended_annotations(source).split('\n')
+    return '\n'.join(line for i, line in enumerate(lines, 1) if i not in drop)
+
+
 # ---- files --------------------------------------------------------------------------------------------------------------
 
 def complaints(source:str, kind:str) -> list:
-    "What is wrong with a piece of prose ('markdown') or code, as (line, text)."
+    "What is wrong with a piece of prose ('markdown'), a notebook's cell ('code') or a file ('file'), as (line, text)."
     if kind == 'markdown': return [(n, f'prose line of {length} characters, at most {LIMIT}') for n, length in long_lines(source)]
-    return [(n, 'annotation with a space: write name:type') for n, _ in spaced_annotations(source)] if kind == 'code' else []
+    spaces = [(n, 'annotation with a space: write name:type') for n, _ in spaced_annotations(source)] if kind in ('code', 'file') else []
+    return spaces + [(n, 'a second empty line') for n in doubled_lines(source)] if kind == 'code' else spaces
 
 
 def mended(source:str, kind:str) -> str:
     "The piece as it should be."
-    return {'markdown': mended_prose, 'code': mended_annotations}.get(kind, str)(source)
+    return dict(markdown=mended_prose, code=mended_cell, file=mended_annotations).get(kind, str)(source)
 
 
 def pieces(path:Path):
     "(where, source, kind) of a file's cells, or of the whole file."
     if path.suffix != '.ipynb':
-        yield '', path.read_text(encoding='utf-8'), 'markdown' if path.suffix == '.md' else 'code'
+        yield '', path.read_text(encoding='utf-8'), 'markdown' if path.suffix == '.md' else 'file'
         return
     for i, cell in enumerate(json.loads(path.read_text(encoding='utf-8'))['cells']): yield f'cell {i}:', ''.join(cell['source']), cell['cell_type']
 
