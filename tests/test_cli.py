@@ -31,14 +31,15 @@ GOOD = ('synth', '--layout', 'layout.png', '--exemplar', 'photo.png', '--out', '
 def model(tmp_path_factory):
     "A checkpoint with a parser, small and untrained, so that tests are quick and need no shipped model."
     import torch
-    from msca.model.segmenter import ParserConfig, SceneParser, save_parser
-    from msca.model.synthesizer import SceneSynthesizer, SynthesizerConfig, save_synthesizer
+    from msca.model.segmenter import SegmenterConfig, SceneSegmenter, save_segmenter
+    from msca.model.checkpoint import save_synthesizer
+    from msca.model.synthesizer import SceneSynthesizer, SynthesizerConfig
     torch.manual_seed(0)
     folder, five = tmp_path_factory.mktemp('models')/'tiny', (8,)*5
     widths = dict.fromkeys(('pyramid_widths', 'image_channels', 'label_channels', 'slots', 'widths', 'spade_hidden'), five)
     config = SynthesizerConfig(17, mlp_width=8, init_gain=1., **widths)
     save_synthesizer(SceneSynthesizer(config), SCENE_LABELS, 64, folder)
-    save_parser(SceneParser(ParserConfig(17, width=2)), SCENE_LABELS, folder)
+    save_segmenter(SceneSegmenter(SegmenterConfig(17, width=2)), SCENE_LABELS, folder)
     return folder
 
 
@@ -726,7 +727,7 @@ def test_train_then_synth_then_resume(here, capsys, monkeypatch):
 
     def stopped(*_, **__): raise KeyboardInterrupt
     with monkeypatch.context() as patched:  # Ctrl-C before anything is trained
-        patched.setattr(msca.learning.segmenter_training, 'train_parser', stopped)
+        patched.setattr(msca.learning.segmenter_training, 'train_segmenter', stopped)
         code, _, err = run(capsys, *SMALL, '--out', 'run')
     assert (code, err) == (130, 'msca: stopped; go on with: msca train --out run --resume\n')
     assert [p.name for p in Path('run').iterdir()] == ['options.json']
