@@ -78,7 +78,7 @@ def other_model(tmp_path):
 
 def test_a_model_without_parser_is_refused_on_the_page(other_model, monkeypatch):
     monkeypatch.setenv('MSCA_APP_MODEL', str(other_model[0]))
-    assert 'has no parser' in msca.commands.app.page().value
+    assert 'has no segmenter' in msca.commands.app.page().value
 
 
 def test_a_model_of_other_classes_begins_with_a_blank_layout(other_model, monkeypatch):

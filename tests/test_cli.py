@@ -278,7 +278,7 @@ MODELS = {
     'broken parser JSON': (lambda: Path('model/parser.json').write_text('{'), 'parser.json', 'JSON'),
     'truncated parser': (lambda: cut('model/parser.safetensors'), 'parser.safetensors'),
     'no parser weights': (lambda: Path('model/parser.safetensors').unlink(), 'parser.safetensors', 'no such file'),
-    'no parser': (lambda: Path('model/parser.json').unlink(), "'model' has no parser", 'label map')}
+    'no parser': (lambda: Path('model/parser.json').unlink(), "'model' has no segmenter", 'label map')}
 
 
 @pytest.mark.parametrize('fault', MODELS)
@@ -320,7 +320,7 @@ def test_folder_that_is_no_model(here, capsys):
     Path('empty').mkdir()
     for command in (GOOD, ('labels',)): refused(capsys, here, (*command, '--model', 'empty'), 'empty', 'config.json')
     Path('model/parser.json').unlink()
-    refused(capsys, here, ('parse', '--image', 'photo.png', '--out', 'm.png', '--model', 'model'), 'no parser')
+    refused(capsys, here, ('parse', '--image', 'photo.png', '--out', 'm.png', '--model', 'model'), 'no segmenter')
     edit_config(label_set=None)
     refused(capsys, here, ('labels', '--model', 'model'), 'config.json', 'label_set')
 
@@ -767,7 +767,7 @@ def test_train_on_a_folder_keeps_its_own_classes(here, capsys, dataset):
     code, said, err = run(capsys, *TRAIN, '--epochs', '0,1', '--pretrain-epochs', '0', '--warmup-epochs', '0', '--parser-epochs', '0')
     assert code == 0 and not err and '12 photos' in said, err
     assert [line.split()[-1] for line in run(capsys, 'labels', '--model', 'r')[1].splitlines()[:2]] == ['Himmel', 'Berg']
-    refused(capsys, here, (*GOOD, '--model', 'r'), 'no parser')
+    refused(capsys, here, (*GOOD, '--model', 'r'), 'no segmenter')
     assert synth(capsys, '--model', 'r', '--exemplar-layout', 'map.png')[0].shape == (32, 32, 3)
 
 
