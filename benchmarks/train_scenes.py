@@ -6,8 +6,8 @@ Every iteration paints 8 crops of 128×128 from photos with a short side of 256,
 every fourth iteration paints 2 whole photos from themselves, mirrored. The exemplar's labels are always parsed. A run that is started again goes on from RUN/state.pt,
 with the settings that it is given now; SIGTERM ends it after an iteration, with its state saved.
 
-RUN/log.csv has a row of means for every ten iterations: `photos` and `painted` are the shares of pixels that the discriminator finds right, `share_X` the part that term X has in the length of the
-gradients at the picture. RUN/samples holds swaps of held-out scenes that a seed has chosen, RUN/averages the averaged model with each of them.
+RUN/log.csv has a row of means for every ten iterations: `photos` and `painted` are the shares of pixels that the discriminator finds right, `share_X` the part that term X has among the lengths
+of the gradients at the painter's last layer. RUN/samples holds swaps of held-out scenes that a seed has chosen, RUN/averages the averaged model with each of them.
 """
 import argparse
 import csv
@@ -117,7 +117,8 @@ class Trainer:
         told = self.discriminator_step(x1, leaf.detach(), true_maps, [m.detach() for m in maps], c1)
         terms = self.generator_terms(leaf, maps, x1, c1)
         gradients = {k: torch.autograd.grad(v, leaf)[0] for k, v in terms.items()}
-        told |= {k: float(v.detach()) for k, v in terms.items()} | self.limit(gradients)
+        at_the_end = {k: torch.autograd.grad(image, self.generator.generator.end.weight, g.to(image.dtype), retain_graph=True)[0] for k, g in gradients.items()}
+        told |= {k: float(v.detach()) for k, v in terms.items()} | self.limit(gradients, {k: float(g.norm()) for k, g in at_the_end.items()})
         self.g_opt.zero_grad()
         image.backward(sum(gradients.values()).to(image.dtype))
         self.g_opt.step()
@@ -145,9 +146,8 @@ class Trainer:
         return dict(adversarial=a.adversarial*ramp*true_class_loss(scores, *self.balance), pixel=a.pixel*ramp*hinge_generator(pixel_scores),
                     perceptual=a.perceptual*perceptual.mean(), color=a.color*color_loss(leaf, x1).mean())
 
-    def limit(self, gradients):
-        "Scale the adversarial gradients down where they would exceed their share, by a slowly moving factor; the shares of all terms before that."
-        sizes = {k: float(g.norm()) for k, g in gradients.items()}
+    def limit(self, gradients, sizes):
+        "Scale the adversarial gradients down where they would exceed their share of the `sizes`, by a slowly moving factor; the shares of all terms before that."
         total = sum(sizes.values())
         shares = {f'share_{k}': v/total for k, v in sizes.items()}
         adversarial, cap = shares['share_adversarial']+shares['share_pixel'], self.a.share_limit

@@ -14,7 +14,7 @@ from torch import nn
 
 from ..base.labels import InputError
 from ..base.weights import download_weights, fill_features, load_weights_file
-from ..model.features import IMAGENET_MEAN, IMAGENET_STD
+from ..model.features import IMAGENET_MEAN, IMAGENET_STD, init_unit_
 
 # %% ../../nbs/312_learning.backbones.ipynb #2e79c1a1
 STRIDES = (2, 4, 8, 16, 32)  # of the five maps
@@ -93,7 +93,7 @@ def efficientnet_lite0() -> nn.Sequential:  # `stem` and `blocks`, random weight
         for i in range(n):
             blocks.append(_InvertedResidual(n_in, n_out, widen, kernel, 1 if i else stride))
             n_in = n_out
-    return nn.Sequential(OrderedDict(stem=_SameConvReLU(3, 32, 3, 2), blocks=nn.Sequential(*blocks)))
+    return init_unit_(nn.Sequential(OrderedDict(stem=_SameConvReLU(3, 32, 3, 2), blocks=nn.Sequential(*blocks))))
 
 def fold_lite0(
     state:dict,  # tensors under the names of the package's file, or folded already
