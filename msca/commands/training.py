@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['VARIANT_NAMES', 'LOSSES', 'RECIPE_FIELDS', 'RunOptions', 'COMMANDS', 'option_type', 'add_recipe_options',
            'run_options', 'saved_options', 'recall_options', 'check_run_folder', 'opened_dataset', 'split_scenes',
-           'training_scenes', 'epoch_lines', 'training_recipe', 'chosen_model', 'ParserToCome', 'trained_parser',
+           'training_scenes', 'epoch_lines', 'training_recipe', 'chosen_model', 'SegmenterToCome', 'trained_segmenter',
            'train', 'keep_options', 'check']
 
 # %% ../../nbs/930_commands.training.ipynb #238e083c
@@ -289,7 +289,8 @@ def chosen_model(
     n_labels:int,  # S
 ) -> tuple:  # (variant, its configuration, its recipe)
     "The model that is wanted; what the command line leaves open about noise, padding and upsampling is as in the model to start from."
-    from msca.model.synthesizer import find_variant, read_config
+    from msca.model.checkpoint import read_config
+    from msca.model.synthesizer import find_variant
     from msca.relatives.baselines import variant_recipe
     variant, config = variant_recipe(args.variant, config)
     start = read_config(args.init)['synthesizer'] if args.init else {}
@@ -297,7 +298,7 @@ def chosen_model(
     try: return variant, replace(getattr(find_variant(variant).config, args.config)(n_labels), **{k: v for k, v in shape.items() if v is not None}), config
     except ValueError as e: raise InputError(str(e)) from None
 
-class ParserToCome:
+class SegmenterToCome:
     "Stands in for the run's parser, so that the run can check everything else before the parser is trained."
     def __init__(self): self.net = None
     def __call__(self, photos): return self.net.parse(photos)
@@ -307,7 +308,7 @@ class ParserToCome:
         from msca.data.cache import weights_digest
         return weights_digest(self.net)
 
-def trained_parser(
+def trained_segmenter(
     folder:Path,  # run folder, where it is kept
     train,  # training scenes
     valid,  # held-out scenes
@@ -316,25 +317,25 @@ def trained_parser(
     size:int,  # network size N
     device,  # where it will parse
     cache=None,  # cache folder for decoded photos; None: keep them in memory
-):  # `SceneParser`
+):  # `SceneSegmenter`
     "The run's parser: loaded where it is there already, otherwise trained and saved."
     from msca.learning.loop import default_device
-    from msca.model.segmenter import ParserConfig, load_parser, save_parser
-    from msca.learning.segmenter_training import train_parser
-    if (folder/'parser.json').exists(): return load_parser(folder)[0].to(device)
+    from msca.model.segmenter import SegmenterConfig, load_segmenter, save_segmenter
+    from msca.learning.segmenter_training import train_segmenter
+    if (folder/'parser.json').exists(): return load_segmenter(folder)[0].to(device)
     default_device(-1 if device.type != 'cpu' else False)
     side = min(size, 160)
-    parser = train_parser(train, valid, ParserConfig.for_size(len(label_set), side), args.parser_epochs, side, seed=args.seed,
+    parser = train_segmenter(train, valid, SegmenterConfig.for_size(len(label_set), side), args.parser_epochs, side, seed=args.seed,
                           encoder_weights=args.parser_weights, progress=sys.stdout.isatty(), callbacks=[epoch_lines('parser')], cache=cache)
-    save_parser(parser, label_set, folder)
-    return load_parser(folder)[0].to(device)  # as a resumed run will have it: its weights are rounded in the file
+    save_segmenter(parser, label_set, folder)
+    return load_segmenter(folder)[0].to(device)  # as a resumed run will have it: its weights are rounded in the file
 
 # %% ../../nbs/930_commands.training.ipynb #48f72b8e
 def _check_train(args):
     "What can be known without reading any data; and without torch, unless --init is a model's name."
     check_run_folder(Path(args.out), args.resume)
     if args.init and not Path(args.init).exists():
-        from msca.pretrained.synthesizer import model_folder
+        from msca.pretrained.models import model_folder
         args.init = str(model_folder(args.init))
     if args.resume: recall_options(args)
     if not args.data and not args.procedural: raise InputError('nothing to train on; give --data DIR, --procedural N, or both')
@@ -347,7 +348,7 @@ def train(args):
     "`msca train`: parser and synthesizer, into a run folder; together with the processes that a launcher has started beside this one."
     _check_train(args)
     from msca.learning.launch import process_group
-    from msca.pretrained.synthesizer import best_device
+    from msca.pretrained.models import best_device
     device = best_device(args.device)
     try:
         with process_group(device): finished = _train(args, device)
@@ -383,14 +384,14 @@ def _train(args, device):
     out, cache, recipe = Path(args.out), None if args.no_cache else cache_folder(args.cache), training_recipe(args)
     train_scenes, valid_scenes, label_set = training_scenes(args.data, args.procedural, args.labels, recipe.size, args.seed, args.format, args.only)
     variant, shape, recipe = chosen_model(args, recipe, len(label_set))
-    parser = ParserToCome() if args.parser_epochs else None
+    parser = SegmenterToCome() if args.parser_epochs else None
     run = TrainingRun(out, train_scenes, valid_scenes, label_set, recipe, shape, parser, args.vgg_weights, device, args.init, variant, cache)
     if kept_states(out): run.resume()
     print(f'{len(train_scenes)} scenes to learn from, {len(valid_scenes)} held out, on {device}')
     if parser: print(f'parser: {args.parser_epochs} epoch' + 's'*(args.parser_epochs != 1))
     print(run.describe())
     with keep_options(args), main_first():
-        if parser: parser.net = trained_parser(out, train_scenes, valid_scenes, label_set, args, recipe.size, device, cache)
+        if parser: parser.net = trained_segmenter(out, train_scenes, valid_scenes, label_set, args, recipe.size, device, cache)
     _run(run, [epoch_lines(), *([tensorboard_log(out)] if args.tensorboard else [])])
     if not run.stopped: print(f'{out}: trained; msca synth --model {out} --layout L.png --exemplar X.jpg')
     return not run.stopped
@@ -399,7 +400,6 @@ def _run(run, callbacks):
     from msca.learning.callbacks import TrainingDiverged
     try: run.run(callbacks, progress=sys.stdout.isatty())
     except TrainingDiverged as e: raise CommandFailed(str(e)) from None
-
 
 # %% ../../nbs/930_commands.training.ipynb #7f1340b0
 def _check_arguments(p):

@@ -17,7 +17,8 @@ from .discriminators import DiscriminatorConfig, MultiScaleDiscriminator
 from .learner import AttentionPretrainer, adam, grad_scalers
 from .losses import PerceptualLoss
 from .recipe import TrainingConfig
-from ..model.synthesizer import PainterConfig, build_synthesizer, frozen_prefixes, load_synthesizer
+from ..model.checkpoint import frozen_prefixes, load_synthesizer
+from ..model.synthesizer import PainterConfig, build_synthesizer
 
 # %% ../../nbs/355_learning.networks.ipynb #57e4f098
 def _with_further_inputs(state, like):

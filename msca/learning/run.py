@@ -31,7 +31,8 @@ from .networks import build_networks, build_perceptual
 from .recipe import MAY_CHANGE, TrainingConfig, phases, recipe_line, schedule_lines
 from .samples import PhotoStore, fits_stages, stage_loaders
 from .states import newest_state, write_state
-from ..model.synthesizer import PainterConfig, SceneSynthesizer, find_variant, save_synthesizer
+from ..model.checkpoint import save_synthesizer
+from ..model.synthesizer import PainterConfig, SceneSynthesizer, find_variant
 
 # %% ../../nbs/390_learning.run.ipynb #aff36233
 class StopRequest:
@@ -176,7 +177,7 @@ class TrainingRun:
         label_set:LabelSet,  # S classes
         config:TrainingConfig,  # recipe
         synthesizer:PainterConfig=None,  # shape of the generator; None: compact
-        parser=None,  # callable: list of photos → list of maps, for the exemplar side; None: annotated maps
+        segmenter=None,  # callable: list of photos → list of maps, for the exemplar side; None: annotated maps
         vgg_weights='imagenet',  # for the paper's generator
         device='cpu',  # 'cpu', 'cuda' or 'mps'
         init=None,  # checkpoint folder whose synthesizer to start from: progressive size, fine-tuning
@@ -188,7 +189,7 @@ class TrainingRun:
         self.networks = build_networks(config, variant, shape, label_set, self.device, vgg_weights, init)
         self.perceptual = build_perceptual(config)
         if self.perceptual is not None: self.perceptual.to(self.device)
-        self.train_store, self.valid_store = (PhotoStore(fitting_scenes(scenes, config, what), config.size, parser, cache)
+        self.train_store, self.valid_store = (PhotoStore(fitting_scenes(scenes, config, what), config.size, segmenter, cache)
                                               for scenes, what in ((train_scenes, 'training'), (valid_scenes, 'held-out')))
         self.phases, self.position, self.iteration = phases(config), dict(phase=0, epoch=0, batch=0), 0
         self.saved, self.best, self.seconds, self.stopped = 0, {}, 0., False
