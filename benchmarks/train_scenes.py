@@ -32,9 +32,17 @@ from msca.learning.callbacks import EMA, recompute_batchnorm
 from msca.learning.discriminators import PixelDiscriminator
 from msca.learning.losses import PerceptualLoss, color_loss, hinge_discriminator, hinge_generator
 from msca.learning.samples import PhotoStore
-from msca.learning.semantic import SemanticConfig, SemanticDiscriminator, class_weights, label_ids, painted_loss, semantic_accuracy, true_class_loss
-from msca.model.segmenter import load_segmenter
+from msca.learning.semantic import (
+    SemanticConfig,
+    SemanticDiscriminator,
+    class_weights,
+    label_ids,
+    painted_loss,
+    semantic_accuracy,
+    true_class_loss,
+)
 from msca.model.checkpoint import load_synthesizer, save_synthesizer
+from msca.model.segmenter import load_segmenter
 from msca.pretrained.synthesizer import PRETRAINED
 
 FOLDERS = 'siftflow', 'labelmefacade', 'camvid'  # of $MSCA_DATA: photos that hold 256×256

@@ -13,6 +13,7 @@ import torch
 warnings.filterwarnings('ignore', category=FutureWarning)
 
 import two_processes
+
 from msca.base.labels import InputError
 from msca.learning.history import read_history
 from msca.learning.launch import launch
