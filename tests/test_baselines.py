@@ -20,13 +20,13 @@ from msca.data.render import render
 from msca.data.scene import image_to_tensor
 from msca.learning.learner import AttentionPretrainer, TrainingConfig
 from msca.model.checkpoint import load_synthesizer, save_synthesizer
-from msca.model.synthesizer import VARIANTS, SynthesizerConfig, build_synthesizer, find_variant
-from msca.model.tiles import synthesize_in_tiles
+from msca.model.synthesizer import VARIANTS, SynthesizerConfig, build_synthesizer, find_variant, join_styles
+from msca.model.tiles import cut_tiles, encode_in_tiles, paint_in_tiles
 from msca.pretrained.models import fold_spectral_norm
 from msca.relatives.baselines import RECIPES, variant_recipe
 from msca.relatives.spade_vae import VAEConfig
 from msca.steering.explain import explain_synthesis
-from msca.steering.interpolation import interpolate_styles, read_exemplar, read_target
+from msca.steering.interpolation import interpolate_styles, read_target
 
 torch.set_num_threads(1)
 ROOT, S = Path(__file__).parents[1], len(SCENE_LABELS)
@@ -95,6 +95,21 @@ def test_learns(name, pairs):
 
 
 @pytest.mark.parametrize('name', VARIANTS)
+def test_encoding_and_painting_is_synthesis(name, pairs):
+    "Exemplars encoded one by one, at two sizes, then joined; targets with padding; also under bfloat16 autocast."
+    _, c1, x2, c2 = pairs
+    model, mask = toy(name, init_gain=1.).eval(), torch.ones(2, 1, 32, 32)
+    mask[..., 20:] = 0
+    exemplars = [(x2[:1], c2[:1]), (x2[1:2, ..., :16], c2[1:2, ..., :16])]
+    with torch.no_grad():
+        style = join_styles([model.encode(*e) for e in exemplars])
+        wanted = torch.cat([model(c1[i:i+1], *e, mask[:1]) for i, e in enumerate(exemplars)])
+        assert (model.paint(c1[:2], style, mask)-wanted).abs().max() < 1e-4
+        with torch.autocast('cpu', torch.bfloat16): rounded = model.paint(c1[:2], join_styles([model.encode(*e) for e in exemplars]), mask).float()
+        assert (rounded-wanted).abs().mean() < .05*wanted.std() + .01
+
+
+@pytest.mark.parametrize('name', VARIANTS)
 def test_bfloat16_and_folding(name, pairs):
     "Under bfloat16 autocast the picture stays close; folding spectral norm, as loading for use does, changes nothing."
     _, c1, x2, c2 = pairs
@@ -160,14 +175,15 @@ def test_steering_works_where_there_are_slots(name, pairs):
     _, c1, x2, c2 = pairs
     model = toy(name, init_gain=1.).eval()
     with torch.no_grad(): plain = model(c1[:1], x2[:1], c2[:1])
-    target, styles = read_target(model, c1[:1]), [read_exemplar(model, x2[i:i+1], c2[i:i+1]) for i in (0, 1)]
+    with torch.inference_mode(): target, styles = read_target(model, c1[:1]), [model.encode(x2[i:i+1], c2[i:i+1]) for i in (0, 1)]
     assert (interpolate_styles(model, target, styles, [1, 0])-plain).abs().max() < 1e-5
     between = interpolate_styles(model, target, styles, [.5, .5])
     assert (between-plain).abs().max() > 1e-3
     told = explain_synthesis(model, SCENE_LABELS, c1[:1], x2[:1], c2[:1])
     assert len(told.maps) == 5 and told.maps[0].gate.eq(1).all()
     arrays = [t.numpy() for t in (c1[0].argmax(0).byte(), ((x2[0]+1)*127.5).round().byte().permute(1, 2, 0), c2[0].argmax(0).byte())]
-    whole, tiled = (synthesize_in_tiles(model, arrays[0], (32, 32), *arrays[1:], side=side, margin=32) for side in (32, 16))
+    def in_tiles(side): return paint_in_tiles(model, arrays[0], (32, 32), encode_in_tiles(model, *arrays[1:], cut_tiles(32, 32, side, 32)), side, 32)
+    whole, tiled = map(in_tiles, (32, 16))
     assert np.abs(np.asarray(whole, int) - np.asarray(tiled, int)).max() <= 1
 
 
@@ -175,9 +191,11 @@ def test_steering_works_where_there_are_slots(name, pairs):
 def test_steering_is_refused_where_there_are_none(name, pairs):
     _, c1, x2, c2 = (t[:1] for t in pairs)
     model = toy(name).eval()
-    with pytest.raises(InputError, match='no attention'): read_exemplar(model, x2, c2)
+    style = model.encode(x2, c2)
+    with pytest.raises(InputError, match='no attention'): interpolate_styles(model, read_target(toy('msca').eval(), c1), [style, style], [.5, .5])
     arrays = [t.numpy() for t in (c1[0].argmax(0).byte(), ((x2[0]+1)*127.5).byte().permute(1, 2, 0), c2[0].argmax(0).byte())]
-    with pytest.raises(InputError, match='no attention'): synthesize_in_tiles(model, arrays[0], (32, 32), *arrays[1:])
+    with pytest.raises(InputError, match='no attention'): encode_in_tiles(model, *arrays[1:], cut_tiles(32, 32))
+    with pytest.raises(InputError, match='no attention'): paint_in_tiles(model, arrays[0], (32, 32), style)
     if name in SPADES:
         with pytest.raises(InputError, match='no attention'): explain_synthesis(model, SCENE_LABELS, c1, x2, c2)
     else: assert explain_synthesis(model, SCENE_LABELS, c1, x2, c2).figure(4)

@@ -602,7 +602,7 @@ def test_large_pictures_are_painted_in_bounded_memory(here, capsys, monkeypatch)
     import msca.pretrained.synthesizer
     whole = synth(capsys, '--size', 400)[0]
     monkeypatch.setattr(msca.pretrained.synthesizer, 'ONE_PASS', 128*128)
-    monkeypatch.setattr(msca.pretrained.synthesizer.synthesize_in_tiles, '__defaults__', (96, 144, None))
+    monkeypatch.setattr(msca.pretrained.synthesizer.paint_in_tiles, '__defaults__', (96, 144, None))
     tiled = synth(capsys, '--size', 400)[0]
     assert np.abs(whole-tiled).max() <= 2
 
