@@ -1,4 +1,4 @@
-"""Measure a shipped model on scenes that no training saw: `python benchmarks/held_out.py MODEL [--data $MSCA_DATA --weights $WEIGHTS] --out results/NAME.json`.
+"""Measure a shipped model on scenes that no training saw: `python benchmarks/shipped_measures.py MODEL [--data $MSCA_DATA --weights $WEIGHTS] --out results/NAME.json`.
 
 Exemplars are given as bare photos: their label maps are parsed. On procedural scenes, and as far as it applies on photos of the first set:
 
@@ -30,11 +30,15 @@ from PIL import Image, ImageFilter
 import torch
 
 from msca import SCENE_LABELS, Synthesizer
-from msca.base.labels import UNLABELLED, rgb_to_lab
+from msca.base.labels import UNLABELLED
+from msca.base.palettes import rgb_to_lab
 from msca.data.datasets import place_of
-from msca.data.procedural import procedural_layout, procedural_style, render
+from msca.data.layouts import procedural_layout
+from msca.data.render import render
+from msca.data.styles import procedural_style
 from msca.data.published import open_dataset
-from msca.evidence.metrics import Backbones, build_metrics, high_frequency_ratio, picture_batch, psnr
+from msca.evidence.metrics import Backbones, build_metrics
+from msca.evidence.protocol import high_frequency_ratio, picture_batch, psnr
 from msca.evidence.report import bootstrap_mean
 from msca.evidence.tasks import fit_scene
 from msca.model.attention import attention_entropy
@@ -230,7 +234,7 @@ def main():
             photos = held_out_side(next(iter(sets.values())))
             report['photos'] = dict(set=next(iter(sets)), swapping=swapping(s, photos, a.pairs, new()), entropies=entropies(s, photos, 20, new()))
     argv = ' '.join({a.data: '$MSCA_DATA', a.weights: '$WEIGHTS'}.get(x, x) for x in sys.argv[1:])
-    report['made_by'] = dict(command=f'python benchmarks/held_out.py {argv}', seed=a.seed, date=time.strftime('%Y-%m-%d'), hardware='one thread of a shared CPU', torch=torch.__version__,
+    report['made_by'] = dict(command=f'python benchmarks/shipped_measures.py {argv}', seed=a.seed, date=time.strftime('%Y-%m-%d'), hardware='one thread of a shared CPU', torch=torch.__version__,
                              seconds=round(time.time()-start), held_out='by place (photos), by seed (procedural)')
     a.out.write_text(json.dumps(rounded(report), indent=1)+'\n')
 

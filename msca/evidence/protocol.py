@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ..base.labels import rgb_to_lab
+from ..base.palettes import rgb_to_lab
 
 # %% ../../nbs/400_evidence.protocol.ipynb #ac280524
 PROTOCOL = dict(
