@@ -40,8 +40,8 @@ from msca.evidence.protocol import PROTOCOL, ImageMetric, Unavailable, picture_b
 from msca.evidence.references import REFERENCES
 from msca.evidence.report import bootstrap_mean
 from msca.evidence.tasks import TaskItem, fit_scene
-from msca.model.synthesizer import read_config
-from msca.pretrained.synthesizer import model_folder
+from msca.model.checkpoint import read_config
+from msca.pretrained.models import model_folder
 
 ROOT = Path(__file__).parents[1]
 LIST, SEED, EXEMPLARS = ROOT/'results'/'held_out.json', 0, 4

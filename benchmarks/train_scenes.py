@@ -3,14 +3,16 @@
     python benchmarks/train_scenes.py --data $MSCA_DATA --perceptual-weights $WEIGHTS --out RUN
 
 Every iteration paints 8 crops of 128×128 from photos with a short side of 256, half of the time from another crop of the photo and half from the whole photo, mirrored;
-every fourth iteration paints 2 whole photos from themselves, mirrored. The exemplar's labels are always parsed. A run that is started again goes on from RUN/state.pt, with the settings that it is given now.
+every fourth iteration paints 2 whole photos from themselves, mirrored. The exemplar's labels are always parsed. A run that is started again goes on from RUN/state.pt,
+with the settings that it is given now; SIGTERM ends it after an iteration, with its state saved.
 
-RUN/log.csv has a row of means for every ten iterations: `photos` and `painted` are the shares of pixels that the discriminator finds right, `share_X` the part that term X has in the length of the
-gradients at the picture. RUN/samples holds swaps of held-out scenes that a seed has chosen, RUN/averages the averaged model with each of them.
+RUN/log.csv has a row of means for every ten iterations: `photos` and `painted` are the shares of pixels that the discriminator finds right, `share_X` the part that term X has among the lengths
+of the gradients at the painter's last layer. RUN/samples holds swaps of held-out scenes that a seed has chosen, RUN/averages the averaged model with each of them.
 """
 import argparse
 import csv
 import json
+import signal
 import time
 import warnings
 from copy import deepcopy
@@ -55,7 +57,8 @@ def pair(store, kind, rng):
 
 def tensors(photos, maps):
     "Photos in [-1, 1] and one-hot labels of one size, as batches."
-    return (torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2).float().div(127.5).sub(1).contiguous(), one_hot(torch.from_numpy(np.stack(maps)), S))
+    batch = torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2).float().div(127.5).sub(1), one_hot(torch.from_numpy(np.stack(maps)), S)
+    return tuple(t.contiguous(memory_format=torch.channels_last) for t in batch)
 
 
 def batch(store, iteration, seed):
@@ -72,7 +75,7 @@ class Trainer:
         self.generator, self.label_set, self.meta = load_synthesizer(a.init)
         self.average = EMA(deepcopy(self.generator), a.average)
         self.average.learn = SimpleNamespace(model=self.generator)
-        self.generator.train().requires_grad_(True)
+        self.generator.train().requires_grad_(True).to(memory_format=torch.channels_last)  # a quarter of an iteration's time
         self.backbone = load_backbone(a.backbone, a.backbone_weights or 'standard')
         self.perceptual = getattr(PerceptualLoss, a.perceptual_network)(a.perceptual_weights)
         torch.manual_seed(a.seed)
@@ -114,7 +117,8 @@ class Trainer:
         told = self.discriminator_step(x1, leaf.detach(), true_maps, [m.detach() for m in maps], c1)
         terms = self.generator_terms(leaf, maps, x1, c1)
         gradients = {k: torch.autograd.grad(v, leaf)[0] for k, v in terms.items()}
-        told |= {k: float(v.detach()) for k, v in terms.items()} | self.limit(gradients)
+        at_the_end = {k: torch.autograd.grad(image, self.generator.generator.end.weight, g.to(image.dtype), retain_graph=True)[0] for k, g in gradients.items()}
+        told |= {k: float(v.detach()) for k, v in terms.items()} | self.limit(gradients, {k: float(g.norm()) for k, g in at_the_end.items()})
         self.g_opt.zero_grad()
         image.backward(sum(gradients.values()).to(image.dtype))
         self.g_opt.step()
@@ -142,9 +146,8 @@ class Trainer:
         return dict(adversarial=a.adversarial*ramp*true_class_loss(scores, *self.balance), pixel=a.pixel*ramp*hinge_generator(pixel_scores),
                     perceptual=a.perceptual*perceptual.mean(), color=a.color*color_loss(leaf, x1).mean())
 
-    def limit(self, gradients):
-        "Scale the adversarial gradients down where they would exceed their share, by a slowly moving factor; the shares of all terms before that."
-        sizes = {k: float(g.norm()) for k, g in gradients.items()}
+    def limit(self, gradients, sizes):
+        "Scale the adversarial gradients down where they would exceed their share of the `sizes`, by a slowly moving factor; the shares of all terms before that."
         total = sum(sizes.values())
         shares = {f'share_{k}': v/total for k, v in sizes.items()}
         adversarial, cap = shares['share_adversarial']+shares['share_pixel'], self.a.share_limit
@@ -255,9 +258,10 @@ def save_samples(a, trainer, valid):
 
 def run(a, trainer, valid):
     "Until time or iterations are over."
-    start, saved, rows = time.time(), time.time(), []
+    start, saved, rows, stop = time.time(), time.time(), [], []
+    signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
     if trainer.iteration == 0: save_samples(a, trainer, valid)
-    while trainer.iteration < a.iterations and time.time()-start < a.minutes*60:
+    while not stop and trainer.iteration < a.iterations and time.time()-start < a.minutes*60:
         rows.append(trainer.step())
         if not all(map(np.isfinite, rows[-1].values())): raise SystemExit(f'iteration {trainer.iteration}: a loss is no longer a finite number; the last state is {a.out}/state.pt')
         if trainer.iteration % 10 == 0:

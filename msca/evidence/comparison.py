@@ -188,7 +188,7 @@ def metric_names(
     metrics:dict,  # name → dict with `better`
 ) -> dict:  # name → name with an arrow
     "Metrics as tables call them."
-    units = {m: f", {about['unit']}" if about.get('unit') else '' for m, about in metrics.items()}
+    units = {m: ', %' if about.get('unit') == '%' else '' for m, about in metrics.items()}
     return {m: f"{m}{units[m]} {ARROWS[about['better']]}" for m, about in metrics.items()}
 
 

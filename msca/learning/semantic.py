@@ -6,7 +6,7 @@
 __all__ = ['SemanticConfig', 'SemanticDiscriminator', 'label_ids', 'class_weights', 'true_class_loss', 'painted_loss',
            'semantic_accuracy']
 
-# %% ../../nbs/315_learning.semantic.ipynb #12fd86ed
+# %% ../../nbs/315_learning.semantic.ipynb #3900ced2
 from dataclasses import asdict, dataclass
 
 import torch
@@ -16,7 +16,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from ..base.processes import sum_over_processes
 
-# %% ../../nbs/315_learning.semantic.ipynb #71e34b75
+# %% ../../nbs/315_learning.semantic.ipynb #a798d5a6
 @dataclass(frozen=True)
 class SemanticConfig:
     "Shape of the semantic discriminator."
@@ -33,7 +33,7 @@ class SemanticConfig:
         "JSON-serializable form."
         return asdict(self)
 
-# %% ../../nbs/315_learning.semantic.ipynb #6b72f897
+# %% ../../nbs/315_learning.semantic.ipynb #0afabebb
 class SemanticDiscriminator(nn.Module):
     "Maps of a frozen backbone in, scores of S classes and of 'painted' at the finest map's resolution out."
     def __init__(self,
@@ -63,7 +63,7 @@ class SemanticDiscriminator(nn.Module):
             x = F.leaky_relu(smooth(here if x is None else here + F.interpolate(x, here.shape[-2:], mode='bilinear')), .2)
         return self.head(x)
 
-# %% ../../nbs/315_learning.semantic.ipynb #d146119f
+# %% ../../nbs/315_learning.semantic.ipynb #ceea933f
 def label_ids(
     onehot:torch.Tensor,  # B×(S+1)×H×W, last channel unlabelled
     size:tuple,  # (height, width) of the scores
@@ -71,6 +71,7 @@ def label_ids(
     "The label map at the scores' resolution."
     return F.interpolate(onehot, size, mode='nearest-exact').argmax(1)
 
+# %% ../../nbs/315_learning.semantic.ipynb #6c461c94
 def class_weights(
     ids:torch.Tensor,  # B×h×w, S = unlabelled
     n_labels:int,  # S
@@ -83,7 +84,7 @@ def class_weights(
     weights = torch.where(known > 0, (total/(known*present).clamp_min(1)).clamp(max=limit), 0.)
     return torch.cat([weights, weights.new_zeros(1)])
 
-# %% ../../nbs/315_learning.semantic.ipynb #aaae57df
+# %% ../../nbs/315_learning.semantic.ipynb #74d2cfd6
 def true_class_loss(
     scores:torch.Tensor,  # B×(S+1)×h×w
     ids:torch.Tensor,  # B×h×w, S = unlabelled, which counts nothing
@@ -99,7 +100,7 @@ def painted_loss(
     n, s, h, w = scores.shape
     return F.cross_entropy(scores.float(), torch.full((n, h, w), s-1, device=scores.device))
 
-# %% ../../nbs/315_learning.semantic.ipynb #8e09c7c4
+# %% ../../nbs/315_learning.semantic.ipynb #585d9305
 @torch.no_grad()
 def semantic_accuracy(
     true_scores:torch.Tensor,  # B×(S+1)×h×w on photos
