@@ -33,7 +33,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from msca.base.labels import one_hot
 from msca.data.scene import write_whole
 from msca.learning.discriminators import DiscriminatorConfig, MultiScaleDiscriminator
-from msca.learning.learner import TrainingConfig, synthesis_learner
+from msca.learning.learner import synthesis_learner
+from msca.learning.recipe import TrainingConfig
 from msca.learning.losses import PerceptualLoss
 from msca.learning.samples import CROSS
 from msca.model.synthesizer import SceneSynthesizer, SynthesizerConfig

@@ -18,7 +18,8 @@ from msca.data.layouts import procedural_layout
 from msca.data.styles import procedural_style
 from msca.data.render import render
 from msca.data.scene import image_to_tensor
-from msca.learning.learner import AttentionPretrainer, TrainingConfig
+from msca.learning.learner import AttentionPretrainer
+from msca.learning.recipe import TrainingConfig
 from msca.model.checkpoint import load_synthesizer, save_synthesizer
 from msca.model.synthesizer import VARIANTS, SynthesizerConfig, build_synthesizer, find_variant, join_styles
 from msca.model.tiles import cut_tiles, encode_in_tiles, paint_in_tiles

@@ -19,10 +19,10 @@ from fastai.callback.core import Callback, CancelFitException
 from msca.base.labels import SCENE_LABELS
 from msca.data.datasets import ProceduralScenes
 from msca.learning.history import read_history
-from msca.learning.learner import TrainingConfig
-from msca.learning.losses import LossWeights
-from msca.learning.run import TrainingRun, kept_states
+from msca.learning.recipe import LossWeights, TrainingConfig
+from msca.learning.run import TrainingRun
 from msca.learning.samples import stage_loaders
+from msca.learning.states import kept_states
 from msca.model.checkpoint import load_synthesizer
 from msca.model.synthesizer import SynthesizerConfig
 
@@ -186,10 +186,10 @@ def test_resumed_bit_by_bit(whole, tmp_path):
     assert resumed.iteration == 8
     resumed.run(progress=False)
     assert (tmp_path/'history.csv').read_text() == (whole.folder/'history.csv').read_text()
-    for name, net in whole.networks().items():
-        for k, v in net.state_dict().items(): assert torch.equal(v, resumed.networks()[name].state_dict()[k]), (name, k)
-    for name, opt in whole.opts.items():
-        theirs = resumed.opts[name].state_dict()['state']
+    for name, net in whole.networks.named().items():
+        for k, v in net.state_dict().items(): assert torch.equal(v, resumed.networks.named()[name].state_dict()[k]), (name, k)
+    for name, opt in whole.networks.opts.items():
+        theirs = resumed.networks.opts[name].state_dict()['state']
         for k, state in opt.state_dict()['state'].items(): assert all(torch.equal(v, theirs[k][what]) for what, v in state.items()), name
 
 
@@ -197,7 +197,7 @@ class Moves(Callback):
     "Notes which networks moved in every training iteration."
     order, run_valid = 90, False
 
-    def __init__(self, run): self.nets, self.rows = dict(G=run.model.generator, D=run.discriminator, A=run.model.attention), []
+    def __init__(self, run): self.nets, self.rows = dict(G=run.networks.model.generator, D=run.networks.discriminator, A=run.networks.model.attention), []
     def before_batch(self): self.before = {k: parameters(n) for k, n in self.nets.items()}
     def after_batch(self): self.rows.append({k for k, n in self.nets.items() if not torch.equal(parameters(n), self.before[k])})
 
@@ -219,7 +219,7 @@ def test_saved_model_paints_as_in_training(whole):
     c1, x2, c2 = (torch.cat(t) for t in zip(*(b[:3] for b in batches)))
     with torch.no_grad():
         saved = model(c1, x2, c2)
-        for (_, mine), (_, swinging) in zip(model.named_buffers(), whole.model.named_buffers()): mine.copy_(swinging)
+        for (_, mine), (_, swinging) in zip(model.named_buffers(), whole.networks.model.named_buffers()): mine.copy_(swinging)
         copied = model(c1, x2, c2)
         in_training = model.train()(c1, x2, c2)
     gap = float((saved-in_training).abs().mean())
@@ -257,8 +257,8 @@ def test_learns_eight_scenes(tmp_path):
             if self.epoch % 25 or run.position['phase'] == 0: return
             right, other = (next(iter(stage_loaders(s, s, len(SCENE_LABELS), 1, 8).valid)) for s in (run.train_store, run.valid_store))
             with torch.no_grad():  # the same crops of the same layouts: only the exemplar's style differs
-                reached.update(seconds=time.process_time()-start, right=decibels(run.average(*right[:3]), right[3]),
-                               other=decibels(run.average(right[0], other[1], other[2]), right[3]))
+                reached.update(seconds=time.process_time()-start, right=decibels(run.networks.average(*right[:3]), right[3]),
+                               other=decibels(run.networks.average(right[0], other[1], other[2]), right[3]))
             print(reached)
             if reached['right'] > 20 and reached['right']-reached['other'] > 3 or reached['seconds'] > 300: raise CancelFitException
 

@@ -16,8 +16,9 @@ from msca.data.datasets import ProceduralScenes
 from msca.learning.discriminators import DiscriminatorConfig, MultiScaleDiscriminator
 from msca.learning.history import RunLog
 from msca.learning.launch import fit_together, process_group
-from msca.learning.learner import AttentionPretrainer, TrainingConfig, phases, pretraining_learner, synthesis_learner
-from msca.learning.losses import LossWeights, PerceptualLoss
+from msca.learning.learner import AttentionPretrainer, pretraining_learner, synthesis_learner
+from msca.learning.losses import PerceptualLoss
+from msca.learning.recipe import LossWeights, TrainingConfig, phases
 from msca.learning.run import TrainingRun
 from msca.learning.samples import PhotoStore, stage_loaders
 from msca.model.synthesizer import SceneSynthesizer, SynthesizerConfig
@@ -83,7 +84,7 @@ def everything(folder):
     RunLog.draw = lambda self: None  # drawing history.png takes longer than this training
     try: run.run(progress=False)
     finally: RunLog.draw = drawn
-    found['networks'] = {name: net.state_dict() for name, net in run.networks().items()}
+    found['networks'] = {name: net.state_dict() for name, net in run.networks.named().items()}
     return found
 
 

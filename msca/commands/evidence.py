@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ..base.labels import SCENE_LABELS, InputError
 from .options import COUNT, TRAINING_SIDE, add_model_options, check_inputs, check_writable, device_name, open_model, progress_bar, whole_number
-from .training import RECIPE_OPTIONS, _kind, epoch_lines, opened_dataset, split_scenes, training_recipe
+from .training import add_recipe_options, epoch_lines, opened_dataset, split_scenes, training_recipe
 from ..data.published import FORMATS, open_dataset
 
 # %% ../../nbs/940_commands.evidence.ipynb #0beab594
@@ -146,7 +146,7 @@ def weight_files(
     args,  # what argparse read
 ) -> dict:  # option → fingerprint of the file
     "Which local weights the metrics have."
-    from msca.evidence.report import fingerprint
+    from msca.base.config import fingerprint
     files = {n: getattr(args, n) for n in ('weights', *(f'{k}_weights' for k in WEIGHTS))}
     return {n: fingerprint(Path(f).read_bytes()) for n, f in files.items() if f not in (None, 'imagenet')}
 
@@ -305,8 +305,7 @@ def _reproduce_arguments(p):
     p.add_argument('--out', required=True, metavar='DIR', help='folder of the series; what is trained and measured there is not done again')
     g = p.add_argument_group('recipe', 'of the full model, as in msca train')
     g.add_argument('--config', choices=['compact', 'paper'], default='compact', help='generators and recipe (default: compact)')
-    for name, kind, metavar, told in RECIPE_OPTIONS:
-        if name not in _NOT_HERE: g.add_argument('--'+name.replace('_', '-'), help=told, **_kind(kind, metavar))
+    add_recipe_options(g, _NOT_HERE)
 
 
 def _check_reproduce(args):

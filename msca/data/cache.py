@@ -25,6 +25,7 @@ from filelock import FileLock, Timeout
 import numpy as np
 from platformdirs import user_cache_path
 
+from ..base.config import fingerprint
 from ..base.labels import InputError
 from .scene import write_whole
 
@@ -59,7 +60,7 @@ _FORMAT = 1  # of the files; a change makes all earlier ones unknown
 
 def _digest(kind, keys, options):
     "The name of what is kept: 20 hexadecimal digits over data and settings."
-    return hashlib.sha256(json.dumps([_FORMAT, kind, options, keys], sort_keys=True).encode()).hexdigest()[:20]
+    return fingerprint([_FORMAT, kind, options, keys], digits=20)
 
 # %% ../../nbs/180_data.cache.ipynb #ae95f0fb
 def weights_digest(

@@ -25,6 +25,7 @@ import warnings
 import numpy as np
 from PIL import Image
 
+from ..base.config import fingerprint
 from ..base.labels import InputError, LabelSet, SCENE_LABELS, UNLABELLED, label_lut
 from ..base.palettes import read_classes, read_lines
 from .render import procedural_scene
@@ -90,9 +91,8 @@ def pick_scenes(
 
 
 def _digest(*parts):
-    "A short fingerprint of bytes or of anything whose `str` tells it apart."
-    data = b'\0'.join(p if isinstance(p, bytes) else str(p).encode() for p in parts)
-    return hashlib.sha256(data).hexdigest()[:16]
+    "A fingerprint of bytes or of anything whose `str` tells it apart."
+    return fingerprint(*(p if isinstance(p, bytes) else str(p).encode() for p in parts))
 
 
 def _stamp(path):

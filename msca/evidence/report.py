@@ -4,12 +4,11 @@
 
 # %% auto #0
 __all__ = ['network_painter', 'Score', 'bootstrap_mean', 'read_rows', 'Report', 'picture_path', 'read_about', 'earlier_report',
-           'fingerprint', 'asked', 'evaluate']
+           'asked', 'evaluate']
 
 # %% ../../nbs/430_evidence.report.ipynb #e9296883
 import csv
 import datetime
-import hashlib
 import json
 import platform
 import warnings
@@ -23,6 +22,7 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader
 
+from ..base.config import fingerprint
 from ..base.labels import InputError, one_hot
 from ..data.cache import scene_keys
 from ..data.scene import image_to_tensor, save_image, tensor_to_image, write_whole
@@ -148,14 +148,6 @@ def earlier_report(
     if theirs: raise InputError(f"{theirs}: is there already, and no part of a report; name another file than {path.name}")
 
 # %% ../../nbs/430_evidence.report.ipynb #ac0a28a7
-def fingerprint(
-    *parts,  # bytes, or anything that JSON can hold
-) -> str:  # 16 hexadecimal digits
-    "What tells data from other data."
-    data = [p if isinstance(p, bytes) else json.dumps(p, sort_keys=True).encode() for p in parts]
-    return hashlib.sha256(b'\0'.join(data)).hexdigest()[:16]
-
-
 def _version():
     try: return version('msca')
     except PackageNotFoundError: return 'unknown'

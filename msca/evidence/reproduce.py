@@ -15,7 +15,7 @@ import json
 import platform
 import tempfile
 import time
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from itertools import count
 from pathlib import Path
 from typing import Callable, NamedTuple
@@ -24,12 +24,15 @@ import numpy as np
 import torch
 from torch.utils.data import Subset
 
+from ..base.config import Configuration, whole
 from ..base.labels import InputError
 from ..data.scene import write_whole
 from .comparison import Cell, Comparison, markdown_table, metric_names, score_texts
 from .report import Score, bootstrap_mean
-from ..learning.learner import Callback, TrainingConfig, phases
-from ..learning.run import TrainingRun, kept_states
+from ..learning.loop import Callback
+from ..learning.recipe import TrainingConfig, phases
+from ..learning.run import TrainingRun
+from ..learning.states import kept_states
 from ..model.synthesizer import find_variant
 
 # %% ../../nbs/460_evidence.reproduce.ipynb #04a3c0bd
@@ -76,24 +79,23 @@ def generator_updates(
     photos:int,  # a multiple of the batch size
 ) -> int:
     "How often a training moves its generator, pre-training left out."
-    def batches(p): return p.epochs*(2 if p.stage == 2 else 1)*photos//config.batch_size
-    return sum(batches(p)//(config.generator_every if p.adversarial else 1) for p in phases(config) if p.name != 'pretrain')
+    return sum(p.batches(photos, config.batch_size)//(config.generator_every if p.adversarial else 1) for p in phases(config) if p.name != 'pretrain')
 
 # %% ../../nbs/460_evidence.reproduce.ipynb #01715a02
 @dataclass(frozen=True)
-class Plan:
+class Plan(Configuration):
     "A series of trainings."
-    models:tuple  # names, the reference first
-    seeds:tuple  # of `SEEDED` models all, of others the first
+    models:tuple[str, ...]  # names, the reference first
+    seeds:tuple[whole(0), ...]  # of `SEEDED` models all, of others the first
     shape:str  # 'compact' or 'paper': the configuration of every model
     recipe:dict  # the full model's `TrainingConfig`
-    wanted:int  # updates that were asked for
-    photos:int  # how many of the training photos are used
-    updates:int  # of every generator, as near to what was wanted as whole passes come
+    wanted:whole(1)  # updates that were asked for
+    photos:whole(1)  # how many of the training photos are used
+    updates:whole(1)  # of every generator, as near to what was wanted as whole passes come
     data:str  # what is learned from, in words
 
-    def __post_init__(self):
-        for name in ('models', 'seeds'): object.__setattr__(self, name, tuple(getattr(self, name)))
+    def check(self):
+        "Every model and seed once, and seeds enough."
         object.__setattr__(self, 'recipe', json.loads(json.dumps(self.recipe)))
         if not self.models or len(set(self.models)) < len(self.models): raise InputError(f"models are {', '.join(self.models) or 'none'}; each must be named once")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds): raise InputError(f"seeds are {', '.join(map(str, self.seeds)) or 'none'}; each must be named once")
@@ -119,7 +121,7 @@ def keep_plan(
     path = Path(folder)/'plan.json'
     before = read_plan(folder)
     if before is None:
-        with write_whole(path) as part: part.write_text(json.dumps(asdict(plan), indent=1)+'\n', encoding='utf-8')
+        with write_whole(path) as part: part.write_text(json.dumps(plan.to_dict(), indent=1)+'\n', encoding='utf-8')
         return plan
     keys = [f.name for f in fields(Plan) if f.name != 'recipe' and getattr(before, f.name) != getattr(plan, f.name)] + ['recipe']*(before.config != plan.config)
     if keys: raise InputError(f"{path}: this series was begun with another {', '.join(keys)}; use the same options or another folder")
@@ -132,8 +134,8 @@ def read_plan(
     "The plan of a series."
     path = Path(folder)/'plan.json'
     if not path.exists(): return None
-    try: return Plan(**json.loads(path.read_text(encoding='utf-8')))
-    except (ValueError, TypeError, OSError): raise InputError(f"{path}: damaged, or no plan of a series") from None
+    try: return Plan.from_dict(json.loads(path.read_text(encoding='utf-8')))
+    except (ValueError, OSError, RecursionError): raise InputError(f"{path}: damaged, or no plan of a series") from None
 
 # %% ../../nbs/460_evidence.reproduce.ipynb #44e8f690
 class Stopwatch(Callback):
@@ -159,7 +161,7 @@ def training_seconds(
     seconds:dict,  # phase's name → seconds a batch
 ) -> float:
     "How long a schedule takes, from the time of a batch in each of its phases."
-    return sum(p.epochs*(2 if p.stage == 2 else 1)*photos//config.batch_size*seconds[p.name] for p in phases(config))
+    return sum(p.batches(photos, config.batch_size)*seconds[p.name] for p in phases(config))
 
 
 def updates_within(
@@ -398,6 +400,6 @@ def write_table1(
              f"- Asked about: {c.first.about['settings'].get('data', 'scenes without a name')}. Values of models with several seeds are means over them. The paper's numbers are from COCO-Stuff at another scale; compare orderings, not values."]
     text = '\n\n'.join(['# Table 1', '\n'.join(about), beside_paper(c).strip(), '## Which orderings hold', ordering_text(found).strip()])+'\n'
     with write_whole(folder/'table1.md') as part: part.write_text(text, encoding='utf-8')
-    numbers = dict(plan=asdict(plan), trainings=took, orderings=[dict(o._asdict(), ours=o.ours._asdict()) for o in found])
+    numbers = dict(plan=plan.to_dict(), trainings=took, orderings=[dict(o._asdict(), ours=o.ours._asdict()) for o in found])
     with write_whole(folder/'table1.json') as part: part.write_text(json.dumps(numbers, indent=1)+'\n', encoding='utf-8')
     return folder/'table1.md'

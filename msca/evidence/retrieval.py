@@ -10,7 +10,6 @@ __all__ = ['TASKS', 'label_histogram', 'LabelIndex', 'dense_descriptors', 'dense
 from collections import OrderedDict
 from functools import lru_cache
 from importlib.util import find_spec
-import hashlib
 from typing import Callable
 
 import numpy as np
@@ -19,6 +18,7 @@ import torch.nn.functional as F
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from ..base.config import fingerprint
 from ..base.labels import UNLABELLED, InputError
 from ..base.palettes import rgb_to_lab
 from ..data.cache import cached_arrays, scene_keys
@@ -205,7 +205,7 @@ class Retrieving(Task):
         "All matches, from the cache if they are there."
         keys, pool_keys = scene_keys(self.scenes), scene_keys(self.pool)
         if keys is None or pool_keys is None: return
-        digest = hashlib.sha256('\0'.join(pool_keys).encode()).hexdigest()
+        digest = fingerprint(*(k.encode() for k in pool_keys), digits=64)
         options = dict(size=self.size, candidates=self.n_candidates, method=_METHOD, pool=digest)
         def read(numbers):
             for i in numbers: yield np.array([[self.match(fit_scene(self.scenes[i], self.size))]], np.int32).view(np.uint8),

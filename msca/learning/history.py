@@ -20,13 +20,10 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
-with warnings.catch_warnings():
-    warnings.simplefilter('ignore', FutureWarning)  # fastai still scripts a few functions when it is imported
-    from fastai.callback.core import Callback
-
 from ..base.labels import InputError
 from ..base.processes import is_main, mean_over_processes
 from ..data.scene import tensor_to_image, write_whole
+from .loop import Callback
 from ..model.attention import attention_entropy
 from ..model.features import N_SCALES
 

@@ -15,14 +15,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-with warnings.catch_warnings():
-    warnings.simplefilter('ignore', FutureWarning)  # fastai still scripts a few functions when it is imported
-    from fastai.data.core import DataLoaders
-    from fastai.data.load import DataLoader
-
 from ..base.labels import InputError, one_hot
 from ..data.cache import cached_arrays, scene_keys, weights_digest
 from ..data.patches import Box, nonoverlapping_boxes, overlapping_boxes
+from .loop import DataLoader, DataLoaders
 
 # %% ../../nbs/330_learning.samples.ipynb #0e463547
 CROSS, SELF = 0, 1  # task numbers: patch cross-reconstruction, global self-reconstruction

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 
 from ..base.labels import UNLABELLED, InputError
 from ..data.cache import cached_arrays, scene_keys
+from .loop import DataLoader, DataLoaders, Learner, OptimWrapper, default_device
 from ..model.segmenter import SegmenterConfig, SceneSegmenter, load_squeezenet_weights
 
 # %% ../../nbs/360_learning.segmenter_training.ipynb #4b928abf
@@ -118,10 +119,6 @@ def segmenter_learner(
     progress=None,  # wraps the loops over photos that fill the cache, called with (iterable, how many)
 ):  # fastai Learner
     "A fastai `Learner`: balanced cross-entropy over labelled pixels, AdamW with weight decay 0.01, random crops, flips and colors."
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore', FutureWarning)  # torch.jit inside fastai
-        import fastai.callback.schedule  # noqa: F401 (gives Learner its fit_one_cycle)
-        from fastai.basics import DataLoader, DataLoaders, Learner, OptimWrapper, default_device
     if not len(train_scenes): raise InputError("training the segmenter needs at least one scene")
     train, valid = SceneCrops(train_scenes, size, True, cache, progress), SceneCrops(valid_scenes, size, False, cache, progress)
     dls = DataLoaders(DataLoader(train, bs=batch_size, shuffle=True, drop_last=len(train) >= batch_size, num_workers=0),

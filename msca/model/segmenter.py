@@ -7,7 +7,7 @@ __all__ = ['SegmenterConfig', 'Fire', 'SqueezeNetEncoder', 'SceneContext', 'Skip
            'load_squeezenet_weights', 'save_segmenter', 'load_segmenter', 'overlay']
 
 # %% ../../nbs/240_model.segmenter.ipynb #cc516b1e
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 import json
 from pathlib import Path
@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..base.config import Configuration, whole
 from ..base.labels import UNLABELLED, InputError, LabelSet, colorize
 from ..base.weights import download_weights, fill_features, load_weights_file
 from ..data.scene import image_to_tensor, write_whole
@@ -27,20 +28,16 @@ from .features import imagenet_normalize
 
 # %% ../../nbs/240_model.segmenter.ipynb #cbb0cebd
 @dataclass(frozen=True)
-class SegmenterConfig:
+class SegmenterConfig(Configuration):
     "Everything that fixes the segmenter's shape and the sizes at which it works."
-    n_labels:int  # S, classes without the unlabelled one, 1…254
-    width:int = 64  # decoder channels at 1/4; twice as many at 1/8 and 1/16, half as many at 1/2
-    min_side:int = 96  # photos with a shorter short side are enlarged to it before parsing, pixels
-    max_side:int = 192  # photos with a longer short side are reduced to it before parsing, pixels
+    n_labels:whole(1, 254)  # S, classes without the unlabelled one
+    width:whole(2, step=2) = 64  # decoder channels at 1/4; twice as many at 1/8 and 1/16, half as many at 1/2
+    min_side:whole(16) = 96  # photos with a shorter short side are enlarged to it before parsing, pixels
+    max_side:whole(16) = 192  # photos with a longer short side are reduced to it before parsing, pixels
 
-    def __post_init__(self):
-        for f in fields(self):
-            v = getattr(self, f.name)
-            if isinstance(v, bool) or not isinstance(v, int): raise ValueError(f"{f.name} is {v!r}; it must be a whole number")
-        if not 1 <= self.n_labels <= 254: raise ValueError(f"n_labels is {self.n_labels}; it must be 1 to 254")
-        if self.width < 2 or self.width % 2: raise ValueError(f"width is {self.width}; it must be even and at least 2")
-        if not 16 <= self.min_side <= self.max_side: raise ValueError(f"sides are {self.min_side}…{self.max_side}; 16 ≤ min_side ≤ max_side is needed")
+    def check(self):
+        "The sides are in order."
+        if self.min_side > self.max_side: raise ValueError(f"sides are {self.min_side}…{self.max_side}; min_side ≤ max_side is needed")
 
     @classmethod
     def for_size(cls,
@@ -50,20 +47,6 @@ class SegmenterConfig:
     ) -> 'SegmenterConfig':
         "The configuration whose working sizes, 3/4 to 3/2 of `size`, are those that training with samples of this size shows the network."
         return cls(n_labels, width, max(16, 3*size//4), max(16, 3*size//2))
-
-    def to_dict(self) -> dict:
-        "JSON-serializable form."
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls,
-        d:dict,  # as `to_dict` wrote it
-    ) -> 'SegmenterConfig':
-        "The inverse of `to_dict`; unknown or missing fields raise `ValueError`."
-        unknown = set(d) - {f.name for f in fields(cls)}
-        if unknown: raise ValueError(f"unknown configuration fields: {', '.join(sorted(unknown))}")
-        if 'n_labels' not in d: raise ValueError("the configuration has no n_labels")
-        return cls(**d)
 
 # %% ../../nbs/240_model.segmenter.ipynb #11fdb23e
 class Fire(nn.Module):
