@@ -28,7 +28,7 @@ def paint_one(width, way, height, model):
     import numpy as np
     from msca.steering.extrapolation import panorama
     from msca.pretrained.synthesizer import Synthesizer
-    from msca.data.procedural import procedural_scene
+    from msca.data.render import procedural_scene
     s = Synthesizer.load(model, device='cpu', quiet=True)
     styles = s.encode(procedural_scene(3, s.size)).scales
     ids = np.random.default_rng(0).integers(0, len(s.label_set), (height//16, width//16), dtype=np.uint8).repeat(16, 0).repeat(16, 1)

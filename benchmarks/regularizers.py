@@ -9,7 +9,7 @@ Every trial goes on from the same checkpoint by the recipe of `smooth` (train_sh
 * `generator-every-5`: the generator moves on every fifth iteration (the paper's cadence);
 * `reconstruction`: no discriminator in the generator's loss.
 
-Each is measured on the first 12 held-out photos of three sets, as held_out.py picks them; differences to `as-is` are paired, over all photos.
+Each is measured on the first 12 held-out photos of three sets, as shipped_measures.py picks them; differences to `as-is` are paired, over all photos.
 """
 import argparse
 from dataclasses import replace
@@ -24,7 +24,7 @@ from torch import nn
 import torch.nn.functional as F
 from torch.nn.utils import parametrize
 
-from held_out import measure, pick, rounded
+from shipped_measures import measure, pick, rounded
 from model_card import SETS
 import msca.learning.learner
 from msca.base.labels import SCENE_LABELS
@@ -106,7 +106,7 @@ def build(trial, folder, a):
 
 
 def measured(folder, a):
-    "Rows of numbers by set, each photo's in the order in which held_out.py picks them."
+    "Rows of numbers by set, each photo's in the order in which shipped_measures.py picks them."
     (distance,) = build_metrics(('squeezenet_distance',), Backbones(squeezenet=a.perceptual_weights))
     s, found = Synthesizer.load(folder, 'cpu', quiet=True), {}
     for name in SETS:

@@ -24,7 +24,7 @@ import time
 from fastai.callback.progress import CSVLogger
 import torch
 
-from held_out import held_out_side
+from shipped_measures import held_out_side
 from msca.base.labels import SCENE_LABELS, UNLABELLED
 from msca.data.datasets import MixedScenes, ProceduralScenes, SceneFolder
 from msca.learning.segmenter_training import segmenter_accuracy, train_segmenter

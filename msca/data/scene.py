@@ -18,7 +18,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ..base.labels import InputError, LabelSet, SCENE_LABELS, UNLABELLED
-from ..base.labels import check_ids, colorize, from_colors, label_lut, read_palette, resize_labels
+from ..base.labels import check_ids, colorize, label_lut, resize_labels
+from ..base.palettes import from_colors, read_classes, read_palette
 
 # %% ../../nbs/100_data.scene.ipynb #5446f8a8
 MIN_SIDE, MAX_SIDE = 16, 8192  # pixels
@@ -180,10 +181,10 @@ def load_labels(
 def _written_in(source, classes):
     "The label set in which a map is written, if anything says so."
     if isinstance(classes, LabelSet): return classes
-    if classes is not None: return LabelSet.from_file(classes)
+    if classes is not None: return read_classes(classes)
     if isinstance(source, (np.ndarray, Image.Image)) or hasattr(source, 'read'): return None
     near = nearby_classes(source)
-    return near and LabelSet.from_file(near)
+    return near and read_classes(near)
 
 
 def nearby_classes(

@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader
 from ..base.labels import InputError, one_hot
 from ..data.cache import scene_keys
 from ..data.scene import image_to_tensor, save_image, tensor_to_image, write_whole
-from .metrics import PROTOCOL, ImageMetric, Unavailable, picture_batch
+from .protocol import PROTOCOL, ImageMetric, Unavailable, picture_batch
 
 # %% ../../nbs/430_evidence.report.ipynb #dced2463
 def network_painter(
@@ -142,9 +142,10 @@ def earlier_report(
 ) -> dict:  # None where there is no such file
     "What a report to go on with says of itself; `InputError` where files of its names belong to something else."
     path, about = Path(path), read_about(path)
-    theirs = next((p for p in (path.with_suffix('.csv'), path.with_suffix('.png')) if about is None and p.exists()), None)
-    if theirs: raise InputError(f"{theirs}: is there already, without a report; name another file")
-    return about
+    if about is not None: return about
+    folder = path.with_suffix('')
+    theirs = next((p for p in (path.with_suffix('.csv'), path.with_suffix('.png')) if p.exists()), folder if folder.is_file() or folder.is_dir() and any(folder.iterdir()) else None)
+    if theirs: raise InputError(f"{theirs}: is there already, and no part of a report; name another file than {path.name}")
 
 # %% ../../nbs/430_evidence.report.ipynb #ac0a28a7
 def fingerprint(
@@ -239,10 +240,11 @@ def asked(
 
 def _answer_to(item, metric):
     "What a metric compares with."
-    return picture_batch([item.truth]) if metric.against == 'truth' else torch.from_numpy(item.layout)[None]
+    if metric.against == 'layout': return torch.from_numpy(item.layout)[None]
+    return picture_batch([item.truth]) if metric.against == 'truth' else picture_batch([item.truth, item.exemplar])[None]
 
 
-def _measure(paint, task, metrics, journal, parse, workers, progress):
+def _measure(paint, task, metrics, journal, parse, workers, progress, keep_pictures):
     "Ask the questions of a task that are not answered yet, and say what metrics of sets say of all."
     sets = [m for m in metrics if not isinstance(m, ImageMetric)]
     for m in sets: m.reset()
@@ -250,11 +252,11 @@ def _measure(paint, task, metrics, journal, parse, workers, progress):
     items = asked(task, todo, parse, workers)
     for i, item in zip(todo, items if progress is None else progress(items, len(todo))):
         path, new = picture_path(journal.path, task.name, item.name), (task.name, i) not in journal.done
-        picture = paint(item) if new else Image.open(path)
+        picture = paint(item) if new or not keep_pictures else Image.open(path)
         batch = picture_batch([picture])
         for m in sets: m.update(batch, _answer_to(item, m))
         if not new: continue
-        save_image(picture, path)
+        if keep_pictures: save_image(picture, path)
         journal.write(task.name, i, item, {m.name: m(batch, _answer_to(item, m))[0] for m in metrics if m not in sets})
     return {m.name: m.compute() for m in sets}
 
@@ -284,6 +286,7 @@ def evaluate(
     parse:Callable=None,  # PIL photo → `uint8` ids H×W, reads the exemplars; None: their own label maps
     workers:int=0,  # processes that prepare questions
     progress:Callable=None,  # wraps long loops, called with (iterable, how many)
+    keep_pictures:bool=True,  # store what was painted; without it, pictures are painted again where a metric of sets is resumed
 ) -> Report:
     "Ask a model everything, measure its pictures, write a report; what was measured before under the same settings is kept."
     settings, before = _whole_settings(settings, tasks, metrics), read_about(path)
@@ -292,11 +295,11 @@ def evaluate(
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter('ignore')
         warnings.simplefilter('always', UserWarning)
-        for t in tasks: of_sets[t.name] = _measure(paint, t, able, journal, parse, workers, progress)
+        for t in tasks: of_sets[t.name] = _measure(paint, t, able, journal, parse, workers, progress, keep_pictures)
     rows = read_rows(journal.csv)
     journal.save(True, scores={t.name: _scores(rows, t, of_sets[t.name], settings['metrics']) for t in tasks},
                  about={t.name: t.about for t in tasks},
-                 metrics={m.name: dict(better=m.better, against=m.against, range=list(m.value_range)) for m in able},
+                 metrics={m.name: dict(better=m.better, against=m.against, range=list(m.value_range), network=m.network, unit=m.unit) for m in able},
                  unavailable={m.name: m.reason for m in metrics if isinstance(m, Unavailable)},
                  remarks=sorted({str(w.message) for w in said if issubclass(w.category, UserWarning)}), made_by=_made_by())
     return Report(path)
