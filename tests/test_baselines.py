@@ -105,7 +105,9 @@ def test_encoding_and_painting_is_synthesis(name, pairs):
     with torch.no_grad():
         style = join_styles([model.encode(*e) for e in exemplars])
         wanted = torch.cat([model(c1[i:i+1], *e, mask[:1]) for i, e in enumerate(exemplars)])
-        assert (model.paint(c1[:2], style, mask)-wanted).abs().max() < 1e-4
+        tolerance = 1e-3 if name == 'no-attention-literal' else 1e-5  # sums over a class are large numbers
+        assert (model.paint(c1[:2], style, mask)-wanted).abs().max() < tolerance
+        assert torch.equal(model.paint(c1[:1], model.encode(*exemplars[0]), mask[:1]), wanted[:1])
         with torch.autocast('cpu', torch.bfloat16): rounded = model.paint(c1[:2], join_styles([model.encode(*e) for e in exemplars]), mask).float()
         assert (rounded-wanted).abs().mean() < .05*wanted.std() + .01
 

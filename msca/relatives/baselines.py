@@ -145,8 +145,7 @@ class LabelAlignment(MaskedSpatialChannelAttention):
         return out.to(image_features.dtype), self.alpha(exemplar_onehot), beta, gate
 
     def spatial_logits(self,
-        image_features:torch.Tensor,  # unused
-        exemplar_labels:torch.Tensor,  # unused
+        *features:torch.Tensor,  # unused
     ):
         "There are none: whoever wants to mix exemplars, or to cut one into tiles, is told so."
         raise InputError("this model aligns by class and has no attention: its exemplars cannot be mixed or read piece by piece")
