@@ -10,10 +10,11 @@ import torch
 
 from msca.base.labels import one_hot
 from msca.data.datasets import SceneFolder
-from msca.data.procedural import procedural_scene
+from msca.data.render import procedural_scene
 from msca.data.scene import image_to_tensor
-from msca.model.synthesizer import load_synthesizer
-from msca.pretrained.synthesizer import PRETRAINED, Synthesizer, shipped_models
+from msca.model.checkpoint import load_synthesizer
+from msca.pretrained.models import PRETRAINED, shipped_models
+from msca.pretrained.synthesizer import Synthesizer
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT/'benchmarks'))
