@@ -7,7 +7,8 @@ import pytest
 from filelock import FileLock
 
 # the longest files, so that the last of two processes does not wait for one of them; the others follow in the order of their names
-LONGEST = 'test_portable', 'test_report', 'test_cli', 'test_distributed', 'test_training', 'test_app', 'test_evidence', 'test_steering', 'test_shipped'
+LONGEST = ('test_portable', 'test_report', 'test_cli', 'test_distributed', 'test_training', 'test_app', 'test_evidence', 'test_steering',
+           'test_shipped')
 
 
 def pytest_collection_modifyitems(items):
@@ -17,7 +18,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope='session')
 def made_once(tmp_path_factory):
-    "`made_once(name, make)`: a folder that `make(folder)` fills, in the first process that wants it; others wait, and read it. Nobody writes into it afterwards."
+    "`made_once(name, make)`: a folder that `make(folder)` fills, in the first process that wants it; others wait, and only read."
     own = tmp_path_factory.getbasetemp()
     shared = own.parent if 'PYTEST_XDIST_WORKER' in os.environ else own  # the processes of one run have folders side by side
 
