@@ -1594,6 +1594,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'msca.model.portable._write_program': ('model.portable.html#_write_program', 'msca/model/portable.py'),
                                      'msca.model.portable._zeros': ('model.portable.html#_zeros', 'msca/model/portable.py'),
                                      'msca.model.portable.export_program': ('model.portable.html#export_program', 'msca/model/portable.py'),
+                                     'msca.model.portable.paint_program': ('model.portable.html#paint_program', 'msca/model/portable.py'),
                                      'msca.model.portable.write_onnx': ('model.portable.html#write_onnx', 'msca/model/portable.py'),
                                      'msca.model.portable.write_portable': ( 'model.portable.html#write_portable',
                                                                              'msca/model/portable.py')},

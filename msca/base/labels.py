@@ -215,7 +215,7 @@ def colorize(
 
 # %% ../../nbs/000_base.labels.ipynb #eeac108f
 def resize_labels(
-    labels,  # ids, torch `B×H×W` or numpy `H×W` (any leading dimensions)
+    labels,  # ids, tensor `B×H×W` or array `H×W` (any leading dimensions)
     size,    # wanted `(height, width)`
 ):  # the same kind of array, `…×height×width`
     "Resize ids by taking the nearest pixel center: ids are names, so their mean means nothing."
