@@ -130,6 +130,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'msca.base.labelmaps._named': ('base.labelmaps.html#_named', 'msca/base/labelmaps.py'),
                                      'msca.base.labelmaps._patches': ('base.labelmaps.html#_patches', 'msca/base/labelmaps.py'),
                                      'msca.base.labelmaps._png_bits': ('base.labelmaps.html#_png_bits', 'msca/base/labelmaps.py'),
+                                     'msca.base.labelmaps._seen': ('base.labelmaps.html#_seen', 'msca/base/labelmaps.py'),
                                      'msca.base.labelmaps._stretch': ('base.labelmaps.html#_stretch', 'msca/base/labelmaps.py'),
                                      'msca.base.labelmaps._through': ('base.labelmaps.html#_through', 'msca/base/labelmaps.py'),
                                      'msca.base.labelmaps._unstretched': ('base.labelmaps.html#_unstretched', 'msca/base/labelmaps.py'),

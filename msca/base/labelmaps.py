@@ -6,7 +6,7 @@
 __all__ = ['LOSSLESS', 'MapPixels', 'map_pixels', 'mask_remark', 'complaint_of', 'snap_colors', 'read_map', 'uses_colors_of',
            'carries_palette']
 
-# %% ../../nbs/015_base.labelmaps.ipynb #0311f6f4
+# %% ../../nbs/015_base.labelmaps.ipynb #79703214
 import re
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from PIL import Image, ImageFilter
 from .labels import UNLABELLED, InputError, LabelSet, check_ids, count_pixels
 from .palettes import from_colors, rgb_to_lab, unknown_colors
 
-# %% ../../nbs/015_base.labelmaps.ipynb #20b23104
+# %% ../../nbs/015_base.labelmaps.ipynb #25a0a165
 LOSSLESS = ('PNG', 'BMP', 'GIF', 'TIFF', 'PPM', 'TGA')  # formats that keep numbers as they are
 
 
@@ -89,7 +89,7 @@ def _unstretched(a, top, full):
     "The numbers in the file from what Pillow made of them."
     return np.round(np.asarray(a, dtype=np.float64) * top / full).astype(np.int32)
 
-# %% ../../nbs/015_base.labelmaps.ipynb #4bc1f361
+# %% ../../nbs/015_base.labelmaps.ipynb #335726fb
 def mask_remark(
     label_set: LabelSet,  # in whose ids the map was read
     bits=8,               # of the file; in one bit white is the id 1
@@ -111,7 +111,7 @@ def _named(ids, label_set):
 def _are_ids(values, label_set): return all(0 <= v < len(label_set) or v == UNLABELLED for v in values)
 
 
-def _gray_ids(values, seen, label_set, name):
+def _gray_ids(values, clear, seen, label_set, name):
     "Ids of a gray picture, and remarks. `seen`: its values where it is not transparent."
     if values.dtype.kind not in 'iub': raise InputError(f'{name}: values of type {values.dtype}; ids are whole numbers')
     bits = 1 if values.dtype.kind == 'b' else 8
@@ -125,7 +125,7 @@ def _gray_ids(values, seen, label_set, name):
     if painted and known and not _are_ids(seen, label_set):
         strange = values[~np.isin(values, [0, *known])].astype(np.uint8)
         raise InputError(unknown_colors(np.stack([strange] * 3, -1), label_set, False, name))
-    check_ids(values if len(seen) == 0 else np.where(np.isin(values, seen), values, seen[0]), len(label_set), name)
+    if not _are_ids(seen, label_set): check_ids(values if clear is None else values[~clear], len(label_set), name)
     mask = bits == 1 and len(seen) == 2 or seen == [0, UNLABELLED]
     return values.astype(np.uint8), [mask_remark(label_set, bits, name)] if mask else []
 
@@ -135,7 +135,7 @@ def _through(values, seen, ids):
     at = np.searchsorted(seen, values).clip(max=max(0, len(seen) - 1))
     return np.asarray(ids or [UNLABELLED], dtype=np.uint8)[at]
 
-# %% ../../nbs/015_base.labelmaps.ipynb #768fb81e
+# %% ../../nbs/015_base.labelmaps.ipynb #e1f1035e
 def _indexed_ids(pixels, clear, seen, label_set, name, snap):
     "Ids of an indexed picture, and remarks. `seen`: its numbers where it is not transparent."
     colors = pixels.palette
@@ -148,7 +148,7 @@ def _indexed_ids(pixels, clear, seen, label_set, name, snap):
         if not _are_ids(seen, label_set):
             said = complaint_of(check_ids, pixels.values[np.isin(pixels.values, seen)], len(label_set), name)
             raise InputError(f'{said}; its colors, such as #{bytes(max(used)).hex()}, are not in the palette of {label_set.name!r} either')
-    return _gray_ids(pixels.values, seen, label_set, name)
+    return _gray_ids(pixels.values, clear, seen, label_set, name)
 
 
 def complaint_of(
@@ -206,7 +206,7 @@ def _is_spread(numbers, gray):
     "Whether grays are numbers spread evenly from black to white in at most 16 steps."
     return any(all(g in (255 * i // (m - 1), round(255 * i / (m - 1))) for i, g in zip(numbers, gray)) for m in range(2, 17))
 
-# %% ../../nbs/015_base.labelmaps.ipynb #085889f9
+# %% ../../nbs/015_base.labelmaps.ipynb #a50c19f1
 def _color_ids(rgb, label_set, name, snap):
     "Ids of a painted map, and remarks."
     if not snap: return from_colors(rgb, label_set, name), []
@@ -288,7 +288,7 @@ def _is_mixture(color, a, b):
     share = ((color - a) @ (b - a)) / ((b - a) @ (b - a))
     return .1 < share < .9 and np.linalg.norm(a + share * (b - a) - color) < 12
 
-# %% ../../nbs/015_base.labelmaps.ipynb #5416fe13
+# %% ../../nbs/015_base.labelmaps.ipynb #5897c7cd
 def read_map(
     source,              # PIL image, or array: `H×W` ids, or `uint8` `H×W×3` colors of the palette
     label_set: LabelSet,  # the set in whose ids or colors the map is written
@@ -304,9 +304,14 @@ def read_map(
     if values.ndim == 3: ids, remarks = _color_ids(values if clear is None else np.where(clear[..., None], np.uint8(0), values), label_set, name, snap)
     elif not isinstance(source, Image.Image): ids, remarks = _array_ids(values, label_set, name), []
     else:
-        seen = np.unique(values if clear is None else values[~clear]).tolist()
-        ids, remarks = _gray_ids(values, seen, label_set, name) if pixels.palette is None else _indexed_ids(pixels, clear, seen, label_set, name, snap)
+        seen = _seen(values if clear is None else values[~clear])
+        ids, remarks = _gray_ids(values, clear, seen, label_set, name) if pixels.palette is None else _indexed_ids(pixels, clear, seen, label_set, name, snap)
     return (ids if clear is None else np.where(clear, np.uint8(UNLABELLED), ids)), remarks
+
+
+def _seen(values):
+    "The different values, in order."
+    return (np.flatnonzero(np.bincount(values.ravel())) if values.dtype == np.uint8 else np.unique(values)).tolist()
 
 
 def _array_ids(a, label_set, name):
