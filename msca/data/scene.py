@@ -33,17 +33,23 @@ def _check_sides(size, name):
         raise InputError(f'{name}: {w}×{h} pixels; sides must be from {MIN_SIDE} to {MAX_SIDE}')
 
 
-def _open_image(path):
+def _open_image(source):
     "Open and decode an image file, or say in one line why it cannot be done."
-    path = Path(path)
+    if hasattr(source, 'read'): return _decode(source, _name_of(source, 'file'))
+    path = Path(source)
     if not path.exists(): raise InputError(f'{path}: no such file')
     if path.is_dir(): raise InputError(f'{path}: is a folder, an image file was expected')
     if not path.is_file(): raise InputError(f'{path}: is a pipe or a device, an image file was expected')
     if path.stat().st_size == 0: raise InputError(f'{path}: the file is empty')
+    return _decode(path, path)
+
+
+def _decode(file, path):
+    "The picture in a file that is there; `path` is what to call it."
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore', Image.DecompressionBombWarning)  # _check_sides is stricter
-            img = Image.open(path)
+            img = Image.open(file)
     except Image.DecompressionBombError: raise InputError(f'{path}: too many pixels; sides must be at most {MAX_SIDE}') from None
     except Image.UnidentifiedImageError: raise InputError(f'{path}: not an image in a format that can be read') from None
     except Exception as e: raise InputError(f'{path}: cannot be read ({_one_line(e)})') from None
@@ -56,6 +62,7 @@ def _open_image(path):
 def _name_of(source, otherwise):
     "What to call a picture in messages: its file if it has one."
     if isinstance(source, np.ndarray): return otherwise
+    if hasattr(source, 'read'): return source.name if isinstance(getattr(source, 'name', None), str) else otherwise
     return getattr(source, 'filename', '') or otherwise if isinstance(source, Image.Image) else source
 
 
@@ -63,7 +70,7 @@ def _one_line(e): return ' '.join(str(e).split())[:120] or type(e).__name__
 
 # %% ../../nbs/100_data.scene.ipynb #ba534ac5
 def load_photo(
-    source,  # path, PIL image of any mode, or `uint8` array `H×W`, `H×W×3`, `H×W×4`
+    source,  # path, file object, PIL image of any mode, or `uint8` array `H×W`, `H×W×3`, `H×W×4`
 ) -> Image.Image:  # mode RGB, upright
     "Read a photo in whatever form it comes; transparent parts become white."
     name = _name_of(source, 'photo')
@@ -118,7 +125,7 @@ def _read_map(source, label_set, name, snap=False):
 
 # %% ../../nbs/100_data.scene.ipynb #438bbc61
 def load_labels(
-    source,                         # path, PIL image or array of a label map
+    source,                         # path, file object, PIL image or array of a label map
     label_set: LabelSet = SCENE_LABELS,  # the set wanted
     classes=None,                   # the set in which the map is written: path of a `classes.txt`, or a `LabelSet`
     palette=None,                   # a file with the colors in which the map is painted, see `read_palette`
@@ -141,7 +148,7 @@ def _written_in(source, classes):
     "The label set in which a map is written, if anything says so."
     if isinstance(classes, LabelSet): return classes
     if classes is not None: return read_classes(classes)
-    if isinstance(source, (np.ndarray, Image.Image)): return None
+    if isinstance(source, (np.ndarray, Image.Image)) or hasattr(source, 'read'): return None
     near = nearby_classes(source)
     return near and read_classes(near)
 
