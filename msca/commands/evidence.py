@@ -38,6 +38,7 @@ def add_scene_options(
     g.add_argument('--data', metavar='DIR', help='a dataset, in one of the layouts that msca train reads')
     g.add_argument('--procedural', type=COUNT, metavar='N', help='instead of photos, N procedural scenes')
     g.add_argument('--format', choices=list(FORMATS), help='layout of the dataset (default: found by its folders)')
+    g.add_argument('--palette', metavar='FILE', help='colors in which the label maps of --data are painted (default: they hold ids)')
     g.add_argument('--side', choices=['val', 'train', 'all'], default='val', help='which photos: held out from training, learned from, or all (default: val)')
     g.add_argument('--n', type=COUNT, metavar='N', help='so many photos of that side, drawn once and for all (default: all)')
     g.add_argument('--size', type=TRAINING_SIDE, metavar='N', help="side of the square pictures (default: the first model's)")
@@ -88,7 +89,7 @@ def question_scenes(
     if args.procedural:
         scenes, pool = (ProceduralScenes(n, 2*size, HELD_OUT+k, label_set) for k, n in enumerate((args.procedural, max(50, 4*args.procedural))))
         return scenes, pool, f'{len(scenes)} procedural scenes that no training draws; pool of exemplars: {len(pool)}'
-    source = open_dataset(args.data, args.format, label_set)
+    source = open_dataset(args.data, args.format, label_set, getattr(args, 'palette', None))
     side = source if args.side == 'all' else split_scenes(source)[args.side == 'val']
     n = min(args.n or len(side), len(side))
     scenes = pick_scenes(side, sorted(side.names[i] for i in np.random.default_rng(0).permutation(len(side))[:n]))

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from ..base.labels import InputError
-from .options import (COUNT, SEED, TRAINING_SIDE, add_map_options, add_model_options, add_segmenter_option, check_inputs, check_output, open_model,
+from .options import (COUNT, SEED, TRAINING_SIDE, add_map_options, add_model_options, add_segmenter_option, check_inputs, check_output, open_model, read_told_maps,
                           picture_side, progress_bar, whole_number)
 
 # %% ../../nbs/920_commands.steering.ipynb #25f6e4ed
@@ -75,6 +75,7 @@ def interpolate(args):
     from msca.data.scene import save_image
     if args.weights: simplex_weights(args.weights, len(args.exemplars))
     s = open_model(args.model, args.device, segmenter=args.segmenter)
+    read_told_maps(args, s.label_set)
     picture, frames = _interpolated(args, s)
     if args.animation: save_animation(frames, args.animation)
     save_image(picture, args.out)
@@ -125,6 +126,7 @@ def extrapolate(args):
     from msca.steering.extrapolation import insert_patch
     from msca.data.scene import save_image
     s = open_model(args.model, args.device, segmenter=args.segmenter)
+    read_told_maps(args, s.label_set)
     exemplar = s.read_exemplar(args.exemplar, args.exemplar_layout, None, args.classes, args.palette)
     layout = s.read_layout(args.layout, args.size or 0, args.classes, args.palette)
     (h, w), room = exemplar.ids.shape, layout.size
@@ -161,6 +163,7 @@ def explain(args):
     from msca.steering.explain import figure_image
     from msca.data.scene import save_image
     s = open_model(args.model, args.device, segmenter=args.segmenter)
+    read_told_maps(args, s.label_set)
     if not one: return _explain_data(args, s, out)
     layout = s.read_layout(args.layout, args.size, args.classes, args.palette)
     told = s.trace(layout, s.read_exemplar(args.exemplar, args.exemplar_layout, None, args.classes, args.palette))
@@ -201,6 +204,7 @@ def grid(args):
     from msca.pretrained.synthesizer import grid_picture
     from msca.data.scene import load_photo, save_image
     s = open_model(args.model, args.device, segmenter=args.segmenter)
+    read_told_maps(args, s.label_set)
     layouts = [s.read_layout(c, args.size, args.classes, args.palette) for c in args.layouts]
     rows = s.grid(layouts, args.exemplars)
     save_image(grid_picture(rows, [c.unpadded for c in layouts], [load_photo(x) for x in args.exemplars], s.label_set, args.tile), args.out)

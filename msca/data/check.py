@@ -8,6 +8,7 @@ __all__ = ['DatasetReport', 'check_dataset']
 # %% ../../nbs/170_data.check.ipynb #1fe3c11e
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 import hashlib
 import os
@@ -15,7 +16,9 @@ from pathlib import Path
 
 from fastcore.basics import patch
 import numpy as np
+from PIL import Image
 
+from ..base.labelmaps import read_map
 from ..base.labels import InputError, UNLABELLED, colorize
 from .datasets import Fault, PairedScenes
 from .published import COCO_STUFF_LABELS, FORMATS, dataset_class, scene_kind
@@ -119,6 +122,13 @@ class _Tally:
         twin = self.first.setdefault((look.digest, look.size), name)
         if twin != name: self.groups.setdefault(twin, [twin]).append(name)
 
+    def _mask_remarks(self):
+        "Whether the label maps are masks of only black and white."
+        first = next(iter(self.first.values()), None)
+        if first is None or len(np.flatnonzero(self.counts)) > 2: return []
+        with suppress(InputError), Image.open(self.source.maps[first]) as img: return read_map(img, self.source.classes, self.source.maps[first])[1]
+        return []
+
     def report(self, seen):
         "What was found."
         source, total = self.source, max(1, self.counts.sum())
@@ -134,7 +144,7 @@ class _Tally:
             classes={c: s for c, s in sorted(shares.items(), key=lambda kv: -kv[1]) if s},
             unlabelled=float(self.counts[source.table == UNLABELLED].sum() / total), unmatched=lost, blank=self.blank, duplicates=groups,
             straddling=[g for g in groups if len({name in held_out for name in g}) == 2], kinds=dict(self.kinds), faults=self.faults,
-            remarks=list(source.remarks), samples=self.samples)
+            remarks=[*source.remarks, *self._mask_remarks()], samples=self.samples)
 
 # %% ../../nbs/170_data.check.ipynb #c36d5803
 @patch

@@ -27,7 +27,7 @@ from PIL import Image
 
 from ..base.config import fingerprint
 from ..base.labels import InputError, LabelSet, SCENE_LABELS, UNLABELLED, label_lut
-from ..base.palettes import read_classes, read_lines
+from ..base.palettes import read_classes, read_lines, read_palette
 from .render import procedural_scene
 from .scene import Scene, load_photo, read_ids, save_image
 
@@ -285,6 +285,17 @@ class PairedScenes:
         if self.unmatched:
             lost = f'without a counterpart in {self.label_set.name!r}, hence unlabelled: {", ".join(self.unmatched)}'
             self.remarks.append(f'{self.names_from}: {lost}')
+
+    def read_painted(
+        self,
+        palette,  # a file with the colors in which the label maps are painted, see `read_palette`
+    ) -> 'PairedScenes':  # itself
+        "Read the label maps as painted; colors are matched to the dataset's own classes by name."
+        self.classes = read_palette(palette, self.own)
+        self.own_table, foreign = label_lut(self.classes, self.own)
+        if (self.own_table == UNLABELLED).all(): raise InputError(f'{palette}: no class in it is one of {self.names_from}')
+        if foreign: self.remarks.append(f'{palette}: not in {self.names_from}, hence unlabelled: {", ".join(foreign)}')
+        return self
 
     def __len__(self): return len(self.names)
 

@@ -52,7 +52,7 @@ _COCO_STUFF = {
 def _split(names): return names.split('; ')
 
 
-def _label_set(name, classes): return LabelSet(name, tuple(classes), distinct_colors(len(classes)))
+def _label_set(name, classes): return LabelSet(name, tuple(classes), distinct_colors(len(classes)), colors_from='picked')
 
 
 COCO_STUFF_LABELS = _label_set('coco-stuff', [
@@ -268,6 +268,8 @@ def open_dataset(
     path,                       # the dataset's folder
     format=None,                # 'coco-stuff', 'ade20k', 'cityscapes' or 'folder'; None: whichever fits
     label_set: LabelSet = None,  # its classes are matched to this set by name; None: the dataset's own classes
+    palette=None,               # a file with the colors in which its label maps are painted
 ) -> PairedScenes:
     "Open a dataset on disk in any of the layouts that are known."
-    return dataset_class(path, format)(path, label_set)
+    source = dataset_class(path, format)(path, label_set)
+    return source if palette is None else source.read_painted(palette)

@@ -18,8 +18,9 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ..base.labels import InputError, LabelSet, SCENE_LABELS, UNLABELLED
-from ..base.labels import check_ids, colorize, label_lut, resize_labels
-from ..base.palettes import from_colors, read_classes, read_palette
+from ..base.labelmaps import carries_palette, read_map, uses_colors_of
+from ..base.labels import colorize, label_lut, means_unlabelled, resize_labels
+from ..base.palettes import read_classes, read_palette
 
 # %% ../../nbs/100_data.scene.ipynb #5446f8a8
 MIN_SIDE, MAX_SIDE = 16, 8192  # pixels
@@ -107,56 +108,20 @@ def _to_8_bit(a):
     return (np.nan_to_num(a.astype(np.float64)) / full * 255).clip(0, 255).round().astype(np.uint8)
 
 # %% ../../nbs/100_data.scene.ipynb #c0c8cdf4
-_LOSSLESS = ('PNG', 'BMP', 'GIF', 'TIFF', 'PPM', 'TGA')
-
-
 def read_ids(
     source,                # path, PIL image, or array `H×W` of ids, `H×W×3` of palette colors
     label_set: LabelSet,   # the set in whose ids or colors the map is written
     name=None,             # what to call it in messages; the path by default
 ) -> np.ndarray:  # `uint8` ids `H×W`
-    "Read a label map in its own ids: the values of gray or indexed images, the palette's colors of RGB ones and of indexed ones that hold these colors in another order; transparent = unlabelled."
-    name = name or _name_of(source, 'label map')
-    if isinstance(source, np.ndarray): a, alpha = source, None
-    else:
-        img = source if isinstance(source, Image.Image) else _open_image(source)
-        a, alpha = _map_array(img.convert('RGB') if _reindexed(img, label_set) else img, name)
-    if a.ndim not in (2, 3): raise InputError(f'{name}: array of shape {a.shape}; H×W ids expected')
-    _check_sides(a.shape[1::-1], name)
-    if alpha is not None: a = _drop_transparent(a, alpha, label_set, name)
-    if a.ndim == 3 and (a.shape[2] != 3 or a.dtype != np.uint8):
-        raise InputError(f'{name}: {a.dtype} array of shape {a.shape}; H×W ids expected')
-    if a.ndim == 3: return from_colors(a, label_set, name)
-    if a.dtype.kind not in 'iub': raise InputError(f'{name}: values of type {a.dtype}; ids are whole numbers')
-    check_ids(a, len(label_set), name)
-    return a.astype(np.uint8)
+    "Read a label map in its own ids, by the rules of `read_map`; transparent = unlabelled."
+    return _read_map(source, label_set, name or _name_of(source, 'label map'))[0]
 
 
-def _reindexed(img, label_set):
-    "Whether an indexed image holds the label set's colors in another order: programs that save few colors as an index number them as they like."
-    if img.mode != 'P': return False
-    palette, own = np.reshape(img.getpalette('RGB') or [], (-1, 3)), {tuple(c): i for i, c in enumerate(label_set.palette)}
-    found = {i: tuple(palette[i].tolist()) for _, i in img.getcolors() if i < len(palette)}
-    colored = {i: c for i, c in found.items() if any(c)}  # black is unlabelled, and often the first of a palette
-    return bool(colored) and all(c in own for c in colored.values()) and any(own[c] != i for i, c in colored.items())
-
-
-def _map_array(img, name):
-    "The pixels of a label map image as ids `H×W` or colors `H×W×3`, and its transparency if it has any."
-    if img.format is not None and img.format not in _LOSSLESS:
-        raise InputError(f'{name}: a label map as {img.format}, whose compression changes ids; save it as PNG')
-    if img.mode in ('1', 'L', 'P') or img.mode.startswith('I'): return np.asarray(img), None
-    if img.mode == 'LA': return np.asarray(img)[..., 0], np.asarray(img)[..., 1]
-    if img.mode == 'RGB': return np.asarray(img), None
-    if img.mode == 'RGBA': return np.asarray(img)[..., :3], np.asarray(img)[..., 3]
-    raise InputError(f'{name}: a label map of mode {img.mode}; save ids as 8-bit grayscale or indexed PNG, colors as RGB')
-
-
-def _drop_transparent(a, alpha, label_set, name):
-    "Fully transparent pixels become unlabelled; half-transparent ones mean that the painting was smoothed."
-    half = int(((alpha > 0) & (alpha < 255)).sum())
-    if half: raise InputError(f'{name}: {half} half-transparent pixels; paint a label map without smoothing')
-    return np.where(alpha == 255, a, UNLABELLED) if a.ndim == 2 else a * (alpha == 255)[..., None]
+def _read_map(source, label_set, name, snap=False):
+    "Ids and remarks of a path, image or array whose sides are possible."
+    if not isinstance(source, (np.ndarray, Image.Image)): source = _open_image(source)
+    if isinstance(source, Image.Image) or source.ndim in (2, 3): _check_sides(source.size if isinstance(source, Image.Image) else source.shape[1::-1], name)
+    return read_map(source, label_set, name, snap)
 
 # %% ../../nbs/100_data.scene.ipynb #438bbc61
 def load_labels(
@@ -164,14 +129,15 @@ def load_labels(
     label_set: LabelSet = SCENE_LABELS,  # the set wanted
     classes=None,                   # the set in which the map is written: path of a `classes.txt`, or a `LabelSet`
     palette=None,                   # a file with the colors in which the map is painted, see `read_palette`
+    snap=False,                     # whether mixed colors go to a class beside them
 ) -> np.ndarray:  # `uint8` ids `H×W` of `label_set`, 255 = unlabelled
     "Read a label map into the ids of `label_set`; classes of another set are matched by name, and what is lost is said in a warning."
     own = _written_in(source, classes) or label_set
     name = _name_of(source, 'label map')
     if not isinstance(source, (np.ndarray, Image.Image)): source = _open_image(source)
-    if palette is not None: own = read_palette(palette, own)
-    elif _is_painted(source, label_set): own = label_set
-    ids = read_ids(source, own, name)
+    own = _meant_set(source, own, label_set, palette)
+    ids, remarks = _read_map(source, own, name, snap)
+    for remark in remarks: warnings.warn(remark, stacklevel=2)
     if own is not label_set: ids = _translate(ids, own, label_set, name)
     if (ids == UNLABELLED).all():
         raise InputError(f'{name}: no pixel has a label of {label_set.name!r}; its classes are {", ".join(label_set.classes)}')
@@ -195,21 +161,39 @@ def nearby_classes(
     return next((f for f in near if f.is_file()), None)
 
 
-def _is_painted(source, label_set):
-    "Whether a label map (array or PIL image) is in colors rather than ids."
-    return source.ndim == 3 if isinstance(source, np.ndarray) else source.mode in ('RGB', 'RGBA') or _reindexed(source, label_set)
+def _meant_set(source, own, label_set, palette):
+    "In whose numbers and colors a map is written: what the options say, unless the map itself brings the wanted set's palette."
+    if palette is not None: own = read_palette(palette, own)
+    if own is label_set or carries_palette(source, label_set): return label_set
+    if own.colors_from == 'file': return label_set if uses_colors_of(source, label_set) and not uses_colors_of(source, own) else own
+    in_color = source.ndim == 3 if isinstance(source, np.ndarray) else source.mode in ('RGB', 'RGBA')
+    return label_set if in_color or _reordered(source, label_set) else own
+
+
+def _reordered(source, label_set):
+    "Whether an indexed image is painted in a set's colors: programs that save few colors number them as they like."
+    if not isinstance(source, Image.Image) or source.mode != 'P' or not uses_colors_of(source, label_set): return False
+    table, own = np.reshape(source.getpalette('RGB'), (-1, 3)).tolist(), {tuple(c): i for i, c in enumerate(label_set.palette)}
+    return any(own.get(tuple(table[i]), i) != i for _, i in source.getcolors() if i < len(table))
 
 
 def _translate(ids, source, target, name):
     "Ids of one set to ids of another by name; warn about losses, refuse a map that loses more than half."
     table, unmatched = label_lut(source, target)
     lost = np.isin(ids, [source.classes.index(c) for c in unmatched])
+    void = [c for i, c in enumerate(source.classes) if table[i] == UNLABELLED and means_unlabelled(c) and not _says_so(c) and (ids == i).any()]
+    if void:
+        share = np.isin(ids, [source.classes.index(c) for c in void]).mean()
+        warnings.warn(f'{name}: {share:.1%} of the picture is {", ".join(map(repr, void))}, which is taken for what nobody labelled', stacklevel=3)
     if lost.any():
         share, names = lost.mean(), ', '.join(c for i, c in enumerate(source.classes) if c in unmatched and (ids == i).any())
         text = f'{name}: {share:.1%} of the picture has labels without a counterpart in {target.name!r}: {names}'
         if share > .5: raise InputError(f'{text}; more than half is too much')
         warnings.warn(f'{text}; they become unlabelled', stacklevel=3)
     return table[ids]
+
+
+def _says_so(name): return name.lower() in ('unlabelled', 'unlabeled')
 
 # %% ../../nbs/100_data.scene.ipynb #e871d221
 @dataclass
