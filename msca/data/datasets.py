@@ -27,7 +27,8 @@ from PIL import Image
 
 from ..base.labels import InputError, LabelSet, SCENE_LABELS, UNLABELLED, label_lut, read_lines
 from .procedural import procedural_scene
-from .scene import Scene, load_photo, read_ids, save_image
+from ..base.files import save_image
+from .scene import Scene, load_photo, read_ids
 
 # %% ../../nbs/140_data.datasets.ipynb #19f0d7f0
 _DRIVES = ('bost', 'boston', 'gre', 'par')  # stems photographed from a car: long series of one road
