@@ -52,7 +52,8 @@ logging.getLogger('PIL').addHandler(logging.NullHandler())  # what Pillow logs i
 @contextmanager
 def _library_silent():
     "Keep away what a C library writes to standard error; one decoder at a time, as the descriptor is the whole process's."
-    with _descriptor, open(os.devnull, 'wb') as nowhere:
+    with _descriptor, open(os.devnull, 'wb') as nowhere, warnings.catch_warnings():
+        warnings.simplefilter('ignore')
         try: kept = os.dup(2)
         except OSError: return (yield)   # there is no standard error
         os.dup2(nowhere.fileno(), 2)
