@@ -30,9 +30,12 @@ from PIL import Image, ImageFilter
 import torch
 
 from msca import SCENE_LABELS, Synthesizer
-from msca.base.labels import UNLABELLED, rgb_to_lab
+from msca.base.labels import UNLABELLED
+from msca.base.palettes import rgb_to_lab
 from msca.data.datasets import place_of
-from msca.data.procedural import procedural_layout, procedural_style, render
+from msca.data.layouts import procedural_layout
+from msca.data.styles import procedural_style
+from msca.data.render import render
 from msca.data.published import open_dataset
 from msca.evidence.metrics import Backbones, build_metrics, high_frequency_ratio, picture_batch, psnr
 from msca.evidence.report import bootstrap_mean

@@ -14,7 +14,9 @@ import torch.nn.functional as F
 warnings.filterwarnings('ignore', category=FutureWarning)
 
 from msca.base.labels import SCENE_LABELS, InputError, one_hot
-from msca.data.procedural import procedural_layout, procedural_style, render
+from msca.data.layouts import procedural_layout
+from msca.data.styles import procedural_style
+from msca.data.render import render
 from msca.data.scene import image_to_tensor
 from msca.learning.learner import AttentionPretrainer, TrainingConfig
 from msca.model.synthesizer import VARIANTS, SynthesizerConfig, build_synthesizer, find_variant, load_synthesizer, save_synthesizer

@@ -18,7 +18,7 @@ import pytest
 from msca.base.labels import SCENE_LABELS, UNLABELLED, colorize
 from msca.commands.cli import build_parser, main
 from msca.data.datasets import write_scenes
-from msca.data.procedural import procedural_scene
+from msca.data.render import procedural_scene
 from msca.data.scene import load_labels
 
 COMMANDS = next(a for a in build_parser()._actions if a.dest == 'command').choices  # name → its own parser

@@ -11,7 +11,7 @@ import torch
 
 from msca.base.labels import one_hot
 from msca.data.datasets import SceneFolder
-from msca.data.procedural import procedural_scene
+from msca.data.render import procedural_scene
 from msca.data.scene import image_to_tensor
 from msca.model.synthesizer import load_synthesizer
 from msca.pretrained.synthesizer import PRETRAINED, Synthesizer, shipped_models

@@ -229,7 +229,9 @@ def test_saved_model_paints_as_in_training(whole):
 @pytest.mark.slow
 def test_learns_eight_scenes(tmp_path):
     "Eight scenes at 64×64: within five minutes of processor time the unseen half of a scene is painted at 20 dB, and 3 dB worse when the exemplar shows another style."
-    from msca.data.procedural import procedural_layout, procedural_style, render
+    from msca.data.layouts import procedural_layout
+    from msca.data.styles import procedural_style
+    from msca.data.render import render
     from msca.data.scene import Scene
 
     class Scenes(list):

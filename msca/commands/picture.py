@@ -32,7 +32,9 @@ def demo_inputs(
     "The inputs of `msca demo`."
     from PIL import Image, ImageOps
     from sklearn.datasets import load_sample_image
-    from msca.data.procedural import procedural_layout, procedural_style, render
+    from msca.data.layouts import procedural_layout
+    from msca.data.styles import procedural_style
+    from msca.data.render import render
     more = 1000*seed
     layouts = {kind: render(procedural_layout(i+more, kind), procedural_style(i+more), size) for i, kind in DEMO_LAYOUTS}
     china = Image.fromarray(load_sample_image('china.jpg'))
@@ -128,13 +130,13 @@ def parse(args):
     if args.overlay and Path(args.overlay).absolute() == Path(args.out).absolute():
         raise InputError(f"{args.out}: is both --out and --overlay; name two files")
     check_inputs(args.image)
-    from msca.base.labels import LabelSet
+    from msca.base.palettes import read_classes
     from msca.model.segmenter import overlay
     from msca.base.files import save_image
     from msca.data.scene import indexed_image, load_photo, nearby_classes
     parse, label_set = photo_parser(args.model, args.device, args.segmenter)
     near = nearby_classes(args.out)
-    if near and LabelSet.from_file(near).classes != label_set.classes:
+    if near and read_classes(near).classes != label_set.classes:
         raise InputError(f"{args.out}: would be read in the classes of {near}, which are not the model's; write it into another folder")
     photo = load_photo(args.image)
     ids = parse(photo)

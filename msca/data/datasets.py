@@ -25,9 +25,10 @@ import warnings
 import numpy as np
 from PIL import Image
 
-from ..base.labels import InputError, LabelSet, SCENE_LABELS, UNLABELLED, label_lut, read_lines
-from .procedural import procedural_scene
 from ..base.files import save_image
+from ..base.labels import InputError, LabelSet, SCENE_LABELS, UNLABELLED, label_lut
+from ..base.palettes import read_classes, read_lines
+from .render import procedural_scene
 from .scene import Scene, load_photo, read_ids
 
 # %% ../../nbs/140_data.datasets.ipynb #19f0d7f0
@@ -356,7 +357,7 @@ class SceneFolder(PairedScenes):
 
     def class_sets(self):
         "The lines of `classes.txt`."
-        own = LabelSet.from_file(self.names_from)
+        own = read_classes(self.names_from)
         return own, own
 
     def read_lists(self):

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..base.labels import InputError, LabelSet, UNLABELLED, distinct_colors, label_lut, normalize_name, read_lines
+from ..base.labels import InputError, LabelSet, UNLABELLED, label_lut, normalize_name
+from ..base.palettes import distinct_colors, read_lines
 from .datasets import PairedScenes, Part, SceneFolder, pick_scenes
 
 # %% ../../nbs/150_data.published.ipynb #5be3d8d3

@@ -21,7 +21,8 @@ from PIL import Image, ImageOps
 
 from ..base.files import regular_file, to_rgb
 from ..base.labels import InputError, LabelSet, SCENE_LABELS, UNLABELLED, plain_text
-from ..base.labels import check_ids, colorize, from_colors, label_lut, read_palette, resize_labels
+from ..base.labels import check_ids, colorize, label_lut, resize_labels
+from ..base.palettes import from_colors, read_classes, read_palette
 
 # %% ../../nbs/100_data.scene.ipynb #5446f8a8
 MIN_SIDE, MAX_SIDE = 16, 8192  # pixels
@@ -189,10 +190,10 @@ def load_labels(
 def _written_in(source, classes):
     "The label set in which a map is written, if anything says so."
     if isinstance(classes, LabelSet): return classes
-    if classes is not None: return LabelSet.from_file(classes)
+    if classes is not None: return read_classes(classes)
     if isinstance(source, (np.ndarray, Image.Image)): return None
     near = nearby_classes(source)
-    return near and LabelSet.from_file(near)
+    return near and read_classes(near)
 
 
 def nearby_classes(

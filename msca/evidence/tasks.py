@@ -14,7 +14,9 @@ from PIL import Image
 
 from ..base.labels import InputError, resize_labels
 from ..data.datasets import ProceduralScenes
-from ..data.procedural import procedural_layout, procedural_style, render
+from ..data.layouts import procedural_layout
+from ..data.styles import procedural_style
+from ..data.render import render
 from ..data.scene import MAX_SIDE, Scene
 from ..model.features import STRIDE
 
