@@ -30,17 +30,16 @@ def rgb_to_lab(
 def distinct_colors(
     n: int,  # how many colors, 1…255
 ) -> tuple:  # `n` RGB triples, 0…255; the first `m` are the same for every `n ≥ m`
-    "Pick colors one after another, each as far in Lab from black, white and all earlier ones as a coarse grid allows."
-    grid = np.stack(np.meshgrid(*[np.arange(0, 256, 51)] * 3, indexing='ij'), -1).reshape(-1, 3)
-    lab, white = rgb_to_lab(grid), rgb_to_lab([255, 255, 255])
-    gap = np.minimum(np.linalg.norm(lab - white, axis=1), np.linalg.norm(lab, axis=1))
-    gap[0] = gap[-1] = -1                       # black is taken by unlabelled, white by the page
+    "Pick colors one after another, each as far in Lab from black, white and all earlier ones as a coarse grid allows, and a finer one when that is used up."
     picks = []
-    while len(picks) < n:
-        k = int(gap.argmax())
-        picks.append(tuple(int(v) for v in grid[k]))
-        gap = np.minimum(gap, np.linalg.norm(lab - lab[k], axis=1))
-        gap[k] = -1
+    for step, most in ((51, 214), (17, 255)):
+        grid = np.stack(np.meshgrid(*[np.arange(0, 256, step)] * 3, indexing='ij'), -1).reshape(-1, 3)
+        lab, taken = rgb_to_lab(grid), rgb_to_lab([(0, 0, 0), (255, 255, 255), *picks])   # black is unlabelled, white the page
+        gap = np.min([np.linalg.norm(lab - t, axis=1) for t in taken], axis=0)
+        while len(picks) < min(n, most):
+            k = int(gap.argmax())
+            picks.append(tuple(int(v) for v in grid[k]))
+            gap = np.minimum(gap, np.linalg.norm(lab - lab[k], axis=1))
     return tuple(picks)
 
 # %% ../../nbs/010_base.palettes.ipynb #b44c1bc9
