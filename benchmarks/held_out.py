@@ -97,8 +97,8 @@ def entropies(s, scenes, n, rng):
     for i in rng.choice(len(scenes), n, replace=False):
         x = at_size(scenes[int(i)], s.size)
         y = at_size(scenes[int(rng.integers(len(scenes)))], s.size)
-        onehot, mask, _ = s.prepare_layout(x)
-        _, maps = s.model.transfer(onehot, *s.prepare_exemplar(y.image), mask)
+        onehot, mask = s.read_layout(x).tensors(s.device)
+        _, maps = s.model.transfer(onehot, *s.read_exemplar(y.image).tensors(s.device), mask)
         rows.append([[*(float(e) for e in attention_entropy(m.alpha, m.beta)), math.log(m.alpha[0, 0].numel()), math.log(m.alpha.shape[1])] for m in maps])
     names = ('alpha', 'beta', 'alpha_uniform', 'beta_uniform')
     return [dict(zip(names, map(float, scale))) for scale in np.mean(rows, 0)]

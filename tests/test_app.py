@@ -68,7 +68,8 @@ def test_a_server_that_cannot_start_is_reported_in_one_line(capsys, monkeypatch,
 def other_model(tmp_path):
     "An untrained checkpoint whose two classes no procedural layout has, without a parser."
     from msca.base.labels import LabelSet
-    from msca.model.synthesizer import SceneSynthesizer, SynthesizerConfig, save_synthesizer
+    from msca.model.checkpoint import save_synthesizer
+    from msca.model.synthesizer import SceneSynthesizer, SynthesizerConfig
     kitchen = LabelSet('kitchen', ('spoon', 'fork'), ((200, 30, 30), (30, 30, 200)))
     widths = dict.fromkeys(('pyramid_widths', 'image_channels', 'label_channels', 'slots', 'widths', 'spade_hidden'), (8,)*5)
     save_synthesizer(SceneSynthesizer(SynthesizerConfig(2, mlp_width=8, init_gain=1., **widths)), kitchen, 64, tmp_path/'kitchen')
@@ -77,13 +78,13 @@ def other_model(tmp_path):
 
 def test_a_model_without_parser_is_refused_on_the_page(other_model, monkeypatch):
     monkeypatch.setenv('MSCA_APP_MODEL', str(other_model[0]))
-    assert 'has no parser' in msca.commands.app.page().value
+    assert 'has no segmenter' in msca.commands.app.page().value
 
 
 def test_a_model_of_other_classes_begins_with_a_blank_layout(other_model, monkeypatch):
-    from msca.model.segmenter import ParserConfig, SceneParser, save_parser
+    from msca.model.segmenter import SegmenterConfig, SceneSegmenter, save_segmenter
     folder, kitchen = other_model
-    save_parser(SceneParser(ParserConfig(2, width=2)), kitchen, folder)
+    save_segmenter(SceneSegmenter(SegmenterConfig(2, width=2)), kitchen, folder)
     monkeypatch.setenv('MSCA_APP_MODEL', str(folder))
     mixer, painter, explorer = msca.commands.app.page().children[1].children
     assert list(mixer.studio.layouts) == ['blank'] and all(view.picture.value for view in (mixer, painter, explorer))

@@ -23,7 +23,8 @@ from msca.learning.learner import TrainingConfig
 from msca.learning.losses import LossWeights
 from msca.learning.run import TrainingRun, kept_states
 from msca.learning.samples import stage_loaders
-from msca.model.synthesizer import SynthesizerConfig, load_synthesizer
+from msca.model.checkpoint import load_synthesizer
+from msca.model.synthesizer import SynthesizerConfig
 
 torch.set_num_threads(1)
 EIGHT = (8,)*5

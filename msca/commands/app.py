@@ -27,7 +27,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ..base.labels import InputError
-from .options import add_model_options, load_synthesizer, whole_number
+from .options import add_model_options, open_model, whole_number
 from .picture import demo_inputs
 
 # %% ../../nbs/950_commands.app.ipynb #cbd09517
@@ -57,7 +57,7 @@ def page():  # a widget
     from msca.app.mixer import StyleMixer
     warnings.simplefilter('ignore')  # a page has no place for them
     try:
-        s = load_synthesizer(os.environ.get('MSCA_APP_MODEL'), os.environ.get('MSCA_APP_DEVICE', 'auto'))
+        s = open_model(os.environ.get('MSCA_APP_MODEL'), os.environ.get('MSCA_APP_DEVICE', 'auto'))
         studio = demo_studio(s)
     except InputError as e: return W.HTML(f'<p>{escape(str(e))}</p>')
     head = W.HTML('<h1>msca</h1><p>Paint a label map, pick a photo, get the picture.</p>').add_class('msca-head')
@@ -203,7 +203,7 @@ def _page_variables(model, device):
     "What the page is told, checked here, where a mistake can be said in a line; the defaults need no check, which saves importing torch."
     page = {'MSCA_APP_DEVICE': device}
     if model is None and device == 'auto': return page
-    from msca.pretrained.synthesizer import best_device, model_folder
+    from msca.pretrained.models import best_device, model_folder
     best_device(device)
     return page | {'MSCA_APP_MODEL': str(model_folder(model).absolute())}
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from ..base.labels import InputError
 from . import app as app_commands
 from .app import PORT, serve
-from .evidence import add_scene_options, check_questions, check_same_classes, chosen_parser, model_names, question_scenes
-from .options import SEED, check_writable, device_name, load_synthesizer, progress_bar, whole_number
+from .evidence import add_scene_options, check_questions, check_same_classes, chosen_segmenter, model_names, question_scenes
+from .options import SEED, check_writable, device_name, open_model, progress_bar, whole_number
 
 # %% ../../nbs/960_commands.study.ipynb #e8d1521b
 PAGE = Path(files('msca')/'app'/'study.ipynb')
@@ -48,9 +48,9 @@ def make(args):
     from msca.data.cache import cache_folder
     from msca.evidence.report import asked, network_painter
     from msca.evidence.study import Choosing, make_study
-    loaded = {n: load_synthesizer(m, args.device) for n, m in models.items()}
+    loaded = {n: open_model(m, args.device) for n, m in models.items()}
     first = next(iter(loaded.values()))
-    size, (parse, exemplar_maps) = args.size or first.size, chosen_parser(args.parser, first)
+    size, (parse, exemplar_maps) = args.size or first.size, chosen_segmenter(args.parser, first)
     scenes, pool, words = question_scenes(args, first.label_set, size)
     task = Choosing(scenes, size, pool=pool, cache=cache_folder(), seed=args.seed)
     painters = {n: network_painter(s.model, len(s.label_set)) for n, s in loaded.items()}

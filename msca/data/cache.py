@@ -66,7 +66,7 @@ def _digest(kind, keys, options):
 def weights_digest(
     call,  # a network, a method of one, or any callable whose `digest()` says what it computes
 ):  # 20 hexadecimal digits; None where nothing can be said
-    "What tells one parser from another: class, code, configuration and weights."
+    "What tells one segmenter from another: class, code, configuration and weights."
     if hasattr(call, 'digest'): return call.digest()
     net = getattr(call, '__self__', call)
     if not hasattr(net, 'state_dict'): return None

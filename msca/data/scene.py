@@ -9,6 +9,7 @@ __all__ = ['MIN_SIDE', 'MAX_SIDE', 'load_photo', 'read_ids', 'load_labels', 'nea
 # %% ../../nbs/100_data.scene.ipynb #edee6e01
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from io import BytesIO
 import logging
 import os
 from pathlib import Path
@@ -38,12 +39,12 @@ def _check_sides(size, name):
 _FORMATS = ('PNG', 'JPEG', 'WEBP', 'BMP', 'DIB', 'TIFF', 'GIF', 'PPM', 'JPEG2000', 'AVIF', 'HEIF', 'QOI', 'PCX', 'ICO', 'SGI', 'TGA')  # rasters; whatever runs a program or is drawn by one is never opened
 
 
-def _identify(path):
+def _identify(file):
     "Open an image file in one of our formats, without decoding it."
     Image.init()   # so that all formats are known which are installed
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')  # about tags that are not needed, or too many pixels, where _check_sides is stricter
-        return Image.open(path, formats=[f for f in _FORMATS if f in Image.OPEN])
+        return Image.open(file, formats=[f for f in _FORMATS if f in Image.OPEN])
 
 
 _descriptor = Lock()
@@ -64,30 +65,41 @@ def _library_silent():
             os.close(kept)
 
 
-def _decode(img, path):
-    "Decode the pixels, and compare the checksums that a PNG keeps of them: decoding alone passes over these."
-    with _library_silent() if img.format == 'TIFF' else nullcontext(): img.load()
-    if img.format == 'PNG':
-        with _identify(path) as again: again.verify()
-
-
-def _open_image(path):
+def _open_image(source):
     "Open and decode an image file, or say in one line why it cannot be done."
-    path = regular_file(path, 'an image file')
+    if hasattr(source, 'read'): return _decode(*_bytes_of(source))
+    path = regular_file(source, 'an image file')
     if path.stat().st_size == 0: raise InputError(f'{path}: the file is empty')
-    try: img = _identify(path)
-    except Image.DecompressionBombError: raise InputError(f'{path}: too many pixels; sides must be at most {MAX_SIDE}') from None
-    except Image.UnidentifiedImageError: raise InputError(f'{path}: not an image in a format that can be read') from None
-    except Exception as e: raise InputError(f'{path}: cannot be read ({_one_line(e)})') from None
-    _check_sides(img.size, path)
-    try: _decode(img, path)
-    except Exception as e: raise InputError(f'{path}: the image is damaged or cut short ({_one_line(e)})') from None
+    return _decode(path, path)
+
+
+def _bytes_of(file):
+    "What a file object holds, and what to call it."
+    name = _name_of(file, 'file')
+    try:
+        if file.seekable(): file.seek(0)
+        return BytesIO(file.read()), name
+    except Exception as e: raise InputError(f'{name}: cannot be read ({_one_line(e)})') from None
+
+
+def _decode(file, name):
+    "The picture in a file that is there."
+    try: img = _identify(file)
+    except Image.DecompressionBombError: raise InputError(f'{name}: too many pixels; sides must be at most {MAX_SIDE}') from None
+    except Image.UnidentifiedImageError: raise InputError(f'{name}: not an image in a format that can be read') from None
+    except Exception as e: raise InputError(f'{name}: cannot be read ({_one_line(e)})') from None
+    _check_sides(img.size, name)
+    try:
+        with _library_silent() if img.format == 'TIFF' else nullcontext(): img.load()
+        if img.format == 'PNG': _identify(file).verify()   # the checksums of the pixels, which decoding passes over
+    except Exception as e: raise InputError(f'{name}: the image is damaged or cut short ({_one_line(e)})') from None
     return img
 
 
 def _name_of(source, otherwise):
     "What to call a picture in messages: its file if it has one."
     if isinstance(source, np.ndarray): return otherwise
+    if hasattr(source, 'read'): return source.name if isinstance(getattr(source, 'name', None), str) else otherwise
     return getattr(source, 'filename', '') or otherwise if isinstance(source, Image.Image) else source
 
 
@@ -95,7 +107,7 @@ def _one_line(e): return plain_text(e, 120) or type(e).__name__
 
 # %% ../../nbs/100_data.scene.ipynb #ba534ac5
 def load_photo(
-    source,  # path, PIL image of any mode, or `uint8` array `H×W`, `H×W×3`, `H×W×4`
+    source,  # path, file object, PIL image of any mode, or `uint8` array `H×W`, `H×W×3`, `H×W×4`
 ) -> Image.Image:  # mode RGB, upright
     "Read a photo in whatever form it comes; transparent parts become white."
     name = _name_of(source, 'photo')
@@ -169,7 +181,7 @@ def _drop_transparent(a, alpha, label_set, name):
 
 # %% ../../nbs/100_data.scene.ipynb #438bbc61
 def load_labels(
-    source,                         # path, PIL image or array of a label map
+    source,                         # path, file object, PIL image or array of a label map
     label_set: LabelSet = SCENE_LABELS,  # the set wanted
     classes=None,                   # the set in which the map is written: path of a `classes.txt`, or a `LabelSet`
     palette=None,                   # a file with the colors in which the map is painted, see `read_palette`
@@ -191,7 +203,7 @@ def _written_in(source, classes):
     "The label set in which a map is written, if anything says so."
     if isinstance(classes, LabelSet): return classes
     if classes is not None: return read_classes(classes)
-    if isinstance(source, (np.ndarray, Image.Image)): return None
+    if isinstance(source, (np.ndarray, Image.Image)) or hasattr(source, 'read'): return None
     near = nearby_classes(source)
     return near and read_classes(near)
 

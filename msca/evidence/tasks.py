@@ -48,7 +48,7 @@ class TaskItem(NamedTuple):
     "One question and its answer, all N×N."
     layout:np.ndarray  # `uint8` ids, what should be where
     exemplar:Image.Image  # RGB, how it should look
-    exemplar_layout:np.ndarray  # `uint8` ids, the exemplar's labels as the parser sees them
+    exemplar_layout:np.ndarray  # `uint8` ids, the exemplar's labels as the segmenter sees them
     truth:Image.Image  # RGB, the right answer
     name:str  # of the scene
     exemplar_name:str  # of the exemplar
