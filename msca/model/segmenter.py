@@ -21,9 +21,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..base.labels import UNLABELLED, InputError, LabelSet, colorize
-from ..base.weights import download_weights, fill_features, load_weights_file
-from ..base.files import write_whole
-from ..data.scene import image_to_tensor
+from ..base.weights import build_for, check_stored, check_values, download_weights, fill_features, load_weights_file, stored_table
+from ..base.files import read_json, write_whole
+from ..data.scene import MAX_SIDE, image_to_tensor
 from .features import imagenet_normalize
 
 # %% ../../nbs/240_model.segmenter.ipynb #cbb0cebd
@@ -276,11 +276,11 @@ def load_segmenter(
     for file in (about, path):
         if not file.is_file(): raise InputError(f"{file}: no such file; a segmenter folder holds parser.json and parser.safetensors")
     config, label_set = _read_about(about)
-    segmenter, state = SceneSegmenter(config), load_weights_file(path)
-    own = _stored(segmenter)
-    differ = sorted(set(own) ^ set(state)) or [k for k in own if own[k].shape != state[k].shape]
-    if differ: raise InputError(f"{path}: does not fit the parser.json beside it ({differ[0]} differs)")
-    if not all(v.isfinite().all() for v in state.values()): raise InputError(f"{path}: damaged, some weights are not finite")
+    table = stored_table(path)
+    segmenter = build_for(path, table, lambda: SceneSegmenter(config))
+    check_stored(path, table, _stored(segmenter))
+    state = load_weights_file(path)
+    check_values(path, state)
     segmenter.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)
     return segmenter.eval(), label_set
 
@@ -290,11 +290,11 @@ def _first_line(e): return (str(e).strip() or type(e).__name__).splitlines()[0][
 
 def _read_about(path):
     "Configuration and label set from parser.json."
-    try: about = json.loads(path.read_text(encoding='utf-8'))
-    except (ValueError, OSError) as e: raise InputError(f"{path}: not readable JSON ({_first_line(e)})") from None
+    about = read_json(path)
     if not isinstance(about, dict) or about.get('format') != _FORMAT: raise InputError(f"{path}: not a segmenter's description; format {_FORMAT!r} is wanted")
     try: config, label_set = SegmenterConfig.from_dict(about['config']), LabelSet.from_dict(about['label_set'])
     except (KeyError, TypeError, ValueError) as e: raise InputError(f"{path}: damaged ({_first_line(e)})") from None
+    if config.max_side > MAX_SIDE: raise InputError(f"{path}: damaged, max_side is above {MAX_SIDE}")
     if config.n_labels != len(label_set): raise InputError(f"{path}: {config.n_labels} scores but {len(label_set)} classes")
     return config, label_set
 
