@@ -1646,6 +1646,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                               'msca/model/segmenter.py'),
                                       'msca.model.segmenter._read_about': ('model.segmenter.html#_read_about', 'msca/model/segmenter.py'),
                                       'msca.model.segmenter._stored': ('model.segmenter.html#_stored', 'msca/model/segmenter.py'),
+                                      'msca.model.segmenter._tint': ('model.segmenter.html#_tint', 'msca/model/segmenter.py'),
                                       'msca.model.segmenter._work_size': ('model.segmenter.html#_work_size', 'msca/model/segmenter.py'),
                                       'msca.model.segmenter.load_segmenter': ( 'model.segmenter.html#load_segmenter',
                                                                                'msca/model/segmenter.py'),

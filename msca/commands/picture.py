@@ -9,6 +9,7 @@ __all__ = ['DEMO_LAYOUTS', 'DEMO_STYLES', 'COMMANDS', 'demo_inputs', 'demo', 'sy
 # %% ../../nbs/910_commands.picture.ipynb #2ddb9e1a
 from pathlib import Path
 
+from ..base.files import same_file
 from ..base.labels import InputError
 from .options import (COUNT, SEED, add_map_options, add_model_option, add_model_options, add_segmenter_option, check_inputs, check_output, open_model,
                           picture_side, progress_bar, whole_number)
@@ -107,8 +108,7 @@ def parse(args):
     "`msca parse`: the label map of a photo."
     check_output(args.out, [args.image], ['.png'])
     if args.overlay: check_output(args.overlay, [args.image])
-    if args.overlay and Path(args.overlay).absolute() == Path(args.out).absolute():
-        raise InputError(f"{args.out}: is both --out and --overlay; name two files")
+    if args.overlay and same_file(args.overlay, args.out): raise InputError(f"{args.out}: is both --out and --overlay; name two files")
     check_inputs(args.image)
     from msca.base.labels import LabelSet
     from msca.base.palettes import read_classes

@@ -16,7 +16,7 @@ from pathlib import Path
 from fastcore.basics import patch
 import numpy as np
 
-from ..base.labels import InputError, UNLABELLED, colorize
+from ..base.labels import plain_text, InputError, UNLABELLED, colorize
 from .datasets import Fault, PairedScenes
 from .published import COCO_STUFF_LABELS, FORMATS, dataset_class, scene_kind
 from .scene import Scene, load_photo
@@ -237,9 +237,11 @@ def picture(
     for ax in axes.flat: ax.set_axis_off()
     for ax, scene in zip(axes.flat, self.samples):
         ax.imshow(_tile(scene))
-        ax.set_title(scene.name if len(scene.name) < 50 else f'…{scene.name[-48:]}', fontsize=8)
-    fig.legend(handles=[Patch(color=c, label=n) for n, c in _legend(self.samples)], loc='outside lower center', ncols=2 + 2 * columns,
+        name = plain_text(scene.name)
+        ax.set_title(name if len(name) < 50 else f'…{name[-48:]}', fontsize=8, parse_math=False)
+    legend = fig.legend(handles=[Patch(color=c, label=n) for n, c in _legend(self.samples)], loc='outside lower center', ncols=2 + 2 * columns,
                frameon=False, fontsize=8, handlelength=1)
+    for text in legend.get_texts(): text.set_parse_math(False)   # a dollar sign in a name is a dollar sign
     return fig
 
 

@@ -77,7 +77,7 @@ def split_by_place(
 
 def _unit_hash(text, seed):
     "A number in [0, 1) from a text, the same on every machine."
-    return int.from_bytes(hashlib.sha256(f'{seed}:{text}'.encode()).digest()[:8], 'big') / 2 ** 64
+    return int.from_bytes(hashlib.sha256(f'{seed}:{text}'.encode(errors='surrogateescape')).digest()[:8], 'big') / 2 ** 64
 
 
 def pick_scenes(
@@ -92,7 +92,7 @@ def pick_scenes(
 
 def _digest(*parts):
     "A short fingerprint of bytes or of anything whose `str` tells it apart."
-    data = b'\0'.join(p if isinstance(p, bytes) else str(p).encode() for p in parts)
+    data = b'\0'.join(p if isinstance(p, bytes) else str(p).encode(errors='surrogateescape') for p in parts)
     return hashlib.sha256(data).hexdigest()[:16]
 
 

@@ -292,7 +292,8 @@ def show(
     ids, counts = np.unique(self.labels[self.labels != UNLABELLED], return_counts=True)
     largest = ids[np.argsort(-counts)][:8]
     patches = [Patch(color=np.array(self.label_set.palette[i]) / 255, label=self.label_set.classes[i]) for i in largest]
-    ax.legend(handles=patches, loc='center left', bbox_to_anchor=(1.01, .5), frameon=False, fontsize=8, handlelength=1)
+    legend = ax.legend(handles=patches, loc='center left', bbox_to_anchor=(1.01, .5), frameon=False, fontsize=8, handlelength=1)
+    for text in legend.get_texts(): text.set_parse_math(False)   # a dollar sign in a name is a dollar sign
     ax.set_axis_off()
     return ax
 
@@ -311,6 +312,7 @@ def tensor_to_image(
 ) -> Image.Image:  # RGB
     "Turn what a network made into a picture."
     if t.ndim != 3 or t.shape[0] != 3: raise ValueError(f'tensor_to_image wants 3×H×W, got shape {tuple(t.shape)}')
+    if not t.isfinite().all(): raise InputError('a network gave values that are no numbers: its weights are damaged, or its training diverged')
     a = ((t.detach().float().clamp(-1, 1) + 1) * 127.5).round().byte()
     return Image.fromarray(a.permute(1, 2, 0).contiguous().cpu().numpy())
 

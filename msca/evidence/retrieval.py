@@ -205,7 +205,7 @@ class Retrieving(Task):
         "All matches, from the cache if they are there."
         keys, pool_keys = scene_keys(self.scenes), scene_keys(self.pool)
         if keys is None or pool_keys is None: return
-        digest = hashlib.sha256('\0'.join(pool_keys).encode()).hexdigest()
+        digest = hashlib.sha256('\0'.join(pool_keys).encode(errors='surrogateescape')).hexdigest()
         options = dict(size=self.size, candidates=self.n_candidates, method=_METHOD, pool=digest)
         def read(numbers):
             for i in numbers: yield np.array([[self.match(fit_scene(self.scenes[i], self.size))]], np.int32).view(np.uint8),

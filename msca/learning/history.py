@@ -264,7 +264,7 @@ def _grid_picture(grid, exemplars, truths):
     "A swapping grid with its exemplars on top and the truths of its layouts at the left."
     top = torch.cat([torch.ones_like(exemplars[:1]), exemplars])
     rows = [torch.cat(list(top), -1)] + [torch.cat([t, *r], -1) for t, r in zip(truths, grid)]
-    return tensor_to_image(torch.cat(rows, -2))
+    return tensor_to_image(torch.cat(rows, -2).nan_to_num())  # that a training diverged is said elsewhere
 
 @contextmanager
 def _survivable(path):

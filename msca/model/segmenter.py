@@ -197,7 +197,7 @@ def _work_size(height, width, config):
 
 def _best_label(logits, size):
     "Scores B×S×h×w to ids B×H×W: every class is enlarged by itself and the best so far is kept, which needs little memory."
-    ids = torch.zeros((len(logits), *size), dtype=torch.long, device=logits.device)
+    ids = torch.zeros((len(logits), *size), dtype=torch.uint8, device=logits.device)
     best = torch.full(ids.shape, -torch.inf, device=logits.device)
     for k in range(logits.shape[1]):
         score = F.interpolate(logits[:, k:k+1].float(), size, mode='bilinear', align_corners=False)[:, 0]
@@ -228,7 +228,7 @@ def parse(self:SceneSegmenter,
     size = tuple(image.shape[-2:])
     work = _work_size(*size, self.config)
     if work != size: image = F.interpolate(image, work, mode='bilinear', align_corners=False, antialias=True)
-    return _parse_tensor(self, image, size)
+    return _parse_tensor(self, image, size).long()
 
 # %% ../../nbs/240_model.segmenter.ipynb #cd656120
 def load_squeezenet_weights(
@@ -306,12 +306,23 @@ def overlay(
     alpha:float=.55,  # weight of the colors, 0…1
 ) -> Image.Image:  # RGB, the photo's size
     "The photo tinted in its labels' colors, with a thin dark line where labels change; unlabelled pixels keep the photo's color."
-    photo, (h, w) = np.asarray(image.convert('RGB'), np.float32), labels.shape
-    if (w, h) != image.size: raise ValueError(f"the photo has {image.width}×{image.height} pixels, its label map {w}×{h}")
-    weight = np.where(labels == UNLABELLED, 0., alpha)[..., None]
-    mixed = photo*(1 - weight) + colorize(labels, label_set)*weight
+    if labels.shape != image.size[::-1]: raise ValueError(f"the photo has {image.width}×{image.height} pixels, its label map {labels.shape[1]}×{labels.shape[0]}")
+    tinted = np.array(image.convert('RGB'))
+    for top in range(0, len(tinted), _STRIP):
+        tinted[top:top+_STRIP] = _tint(tinted[top:top+_STRIP], labels[max(0, top-1):top+_STRIP], min(top, 1), label_set, alpha)
+    return Image.fromarray(tinted)
+
+
+_STRIP = 256  # rows that are tinted at a time: the memory of real numbers for a whole photo of 8192×8192 is not needed
+
+
+def _tint(photo, labels, above, label_set, alpha):
+    "Rows of a photo in their labels' colors; the first `above` rows of labels are those before."
     edge = np.zeros(labels.shape, bool)
     edge[:, 1:] |= labels[:, 1:] != labels[:, :-1]
     edge[1:] |= labels[1:] != labels[:-1]
+    labels, edge = labels[above:], edge[above:]
+    weight = np.where(labels == UNLABELLED, np.float32(0), np.float32(alpha))[..., None]
+    mixed = photo*(1 - weight) + colorize(labels, label_set)*weight
     mixed[edge] *= .45
-    return Image.fromarray(mixed.round().astype(np.uint8))
+    return mixed.round().astype(np.uint8)
