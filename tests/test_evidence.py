@@ -1,13 +1,13 @@
 "Metrics and tasks: the wiring of the large networks with random weights, missing weights, real photos, large pools, worker processes."
 import os
-from pathlib import Path
 import warnings
+from pathlib import Path
 
 import numpy as np
-from PIL import Image
 import pytest
-from safetensors.torch import save_file
 import torch
+from PIL import Image
+from safetensors.torch import save_file
 from torch.utils.data import DataLoader
 
 from msca.base.labels import SCENE_LABELS, InputError
@@ -15,8 +15,17 @@ from msca.data.datasets import ProceduralScenes, SceneFolder, place_of, write_sc
 from msca.data.render import procedural_scene
 from msca.data.scene import Scene
 from msca.evidence import metrics
-from msca.evidence.metrics import PAPER_METRICS, SQUEEZENET_METRICS, Backbones, FrechetDistance, Unavailable
-from msca.evidence.metrics import build_metrics, inception_network, lpips_network, picture_batch
+from msca.evidence.metrics import (
+    PAPER_METRICS,
+    SQUEEZENET_METRICS,
+    Backbones,
+    FrechetDistance,
+    Unavailable,
+    build_metrics,
+    inception_network,
+    lpips_network,
+    picture_batch,
+)
 from msca.evidence.retrieval import LabelIndex, Retrieving, build_tasks, label_histogram
 from msca.evidence.tasks import Mirroring, Restyling, fit_scene
 from msca.model.features import vgg19_features

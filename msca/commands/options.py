@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['COUNT', 'SEED', 'TRAINING_SIDE', 'CommandFailed', 'whole_number', 'picture_side', 'device_name', 'add_model_option',
-           'add_model_options', 'add_segmenter_option', 'add_map_options', 'command_parser', 'check_inputs',
-           'check_writable', 'check_output', 'progress_bar', 'open_model']
+           'add_model_options', 'add_segmenter_option', 'add_map_options', 'read_told_maps', 'command_parser',
+           'check_inputs', 'check_writable', 'check_output', 'progress_bar', 'open_model']
 
 # %% ../../nbs/900_commands.options.ipynb #33aad719
 import argparse
@@ -80,12 +80,33 @@ def add_segmenter_option(
 def add_map_options(
     p:argparse.ArgumentParser,  # a command's parser
 ):
-    "`--classes` and `--palette`."
+    "`--classes`, `--palette`, the same for the exemplars' maps, and `--snap`."
     p.add_argument('--classes', metavar='FILE',
                    help="classes.txt of the label maps, where their ids are not the model's (one beside a map, "
                         "or in the folder above, is found by itself)")
     p.add_argument('--palette', metavar='FILE',
-                   help="colors in which the label maps are painted, one `R G B [name]` or `#RRGGBB [name]` a line (default: the model's)")
+                   help="colors in which the label maps are painted, one `R G B [name]` or `#RRGGBB [name]` a line, or a list from CVAT, "
+                        "GIMP, a class_dict.csv or JSON categories (default: the model's)")
+    p.add_argument('--exemplar-classes', metavar='FILE', help="classes.txt of the exemplars' label maps, where it is another one")
+    p.add_argument('--exemplar-palette', metavar='FILE', help="colors of the exemplars' label maps, where they are others")
+    p.add_argument('--snap', action='store_true',
+                   help='label maps with smoothed edges: a pixel of a mixed color goes to a class beside it (default: such maps are refused)')
+
+def read_told_maps(
+    args,  # what argparse read; its maps become arrays of the model's ids where the options say so, in place
+    label_set,  # of the model
+):
+    "Read label maps as `--snap`, `--exemplar-classes` and `--exemplar-palette` say; without these nothing is done."
+    of_exemplars = args.exemplar_classes or args.exemplar_palette
+    if not (of_exemplars or args.snap): return
+    check_inputs(args.exemplar_classes, args.exemplar_palette)
+    from msca.data.scene import load_labels
+    options = {'layout': (args.classes, args.palette), 'exemplar': (args.exemplar_classes, args.exemplar_palette) if of_exemplars else (args.classes, args.palette)}
+    for name, of in (('layout', 'layout'), ('layouts', 'layout'), ('exemplar_layout', 'exemplar'), ('exemplar_layouts', 'exemplar')):
+        given = getattr(args, name, None)
+        read = lambda m: load_labels(m, label_set, *options[of], args.snap)
+        if given is not None: setattr(args, name, [read(m) for m in given] if isinstance(given, list) else read(given))
+    args.classes = args.palette = None
 
 # %% ../../nbs/900_commands.options.ipynb #25094578
 class _Parser(argparse.ArgumentParser):

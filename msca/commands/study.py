@@ -21,7 +21,6 @@ from .options import SEED, check_writable, device_name, open_model, progress_bar
 # %% ../../nbs/960_commands.study.ipynb #e8d1521b
 PAGE = Path(files('msca')/'app'/'study.ipynb')
 
-
 def _study_arguments(p):
     steps = p.add_subparsers(dest='step', metavar='make|ask|summary', required=True, help='what to do')
     make = steps.add_parser('make', help='paint the pictures')
@@ -37,7 +36,6 @@ def _study_arguments(p):
     ask.add_argument('--no-browser', action='store_true', help='only print the address')
     summary = steps.add_parser('summary', help='add up the answers')
     summary.add_argument('folder', metavar='DIR', help='folder of the study')
-
 
 def make(args):
     "`msca study make`."
@@ -57,14 +55,13 @@ def make(args):
     study = make_study(out, progress_bar(asked(task, range(len(task)), parse, args.workers), len(task)), painters, first.label_set, args.seed)
     print(f"{out}: {len(study.scenes)} scenes, {len(study.trials(''))} questions to each person; {words}; exemplars' label maps {exemplar_maps}\nask with: msca study ask {out}")
 
-
 def page():  # a widget
     "What `msca study ask` shows."
     import ipywidgets as W
+
     from msca.app.preference import PreferenceStudy
     try: return W.VBox([W.HTML('<h1>msca study</h1>').add_class('msca-head'), PreferenceStudy(os.environ.get('MSCA_APP_STUDY', ''))]).add_class('msca-page')
     except InputError as e: return W.HTML(f'<p>{escape(str(e))}</p>')
-
 
 def ask(args):
     "`msca study ask`: the page, until Ctrl-C."
@@ -74,17 +71,14 @@ def ask(args):
     app_commands.APP = PAGE
     serve(args.port, {'MSCA_APP_STUDY': str(study.folder.absolute())}, not args.no_browser, f'stopped; msca study summary {args.folder}')
 
-
 def summary(args):
     "`msca study summary`."
     from msca.evidence.study import Study, preference_text
     print(preference_text(Study(args.folder)))
 
-
 def study(args):
     "`msca study`: whichever step is wanted."
     dict(make=make, ask=ask, summary=summary)[args.step](args)
-
 
 COMMANDS = (('study', 'ask people which pictures they prefer',
              'msca study make --models run-a run-b --data photos --n 40 --out study\n  msca study ask study\n  msca study summary study', _study_arguments, study),)

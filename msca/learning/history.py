@@ -20,14 +20,11 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
-with warnings.catch_warnings():
-    warnings.simplefilter('ignore', FutureWarning)  # fastai still scripts a few functions when it is imported
-    from fastai.callback.core import Callback
-
+from ..base.files import regular_file, write_whole
 from ..base.labels import InputError, plain_text
 from ..base.processes import is_main, mean_over_processes
-from ..base.files import regular_file, write_whole
 from ..data.scene import tensor_to_image
+from .loop import Callback
 from ..model.attention import attention_entropy
 from ..model.features import N_SCALES
 
