@@ -26,10 +26,10 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import ImageOps
 import torch
-
 from deeplab import Judge
+from PIL import ImageOps
+
 from msca import SCENE_LABELS, Synthesizer
 from msca.base.labels import InputError
 from msca.data.datasets import place_of

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Literal, get_args, get_origin
 
 from ..base.config import Configuration, field_comments, number, read_value, whole
-from ..base.labels import InputError, SCENE_LABELS
-from .options import CommandFailed, SEED, TRAINING_SIDE, check_inputs, check_writable, device_name, progress_bar, whole_number
+from ..base.labels import SCENE_LABELS, InputError
+from .options import SEED, TRAINING_SIDE, CommandFailed, check_inputs, check_writable, device_name, progress_bar, whole_number
 from ..data.check import check_dataset
 from ..data.published import FORMATS, dataset_class, open_dataset, scenes_of_kind
 from ..learning.recipe import MAY_CHANGE, RECIPES, LossWeights, TrainingConfig
@@ -324,8 +324,8 @@ def trained_segmenter(
 ):  # `SceneSegmenter`
     "The run's parser: loaded where it is there already, otherwise trained and saved."
     from msca.learning.loop import default_device
-    from msca.model.segmenter import SegmenterConfig, load_segmenter, save_segmenter
     from msca.learning.segmenter_training import train_segmenter
+    from msca.model.segmenter import SegmenterConfig, load_segmenter, save_segmenter
     if (folder/'parser.json').exists(): return load_segmenter(folder)[0].to(device)
     default_device(-1 if device.type != 'cpu' else False)
     side = min(size, 160)
@@ -365,8 +365,8 @@ def keep_options(
     args,  # what argparse read for `msca train`
 ):
     "Write a run's options into its folder; if it cannot begin within the block, nothing is left that they would bind."
+    from msca.base.files import write_whole
     from msca.base.processes import is_main
-    from msca.data.scene import write_whole
     path = Path(args.out)/'options.json'
     first = not path.exists()
     if is_main():
@@ -417,7 +417,7 @@ def _check_arguments(p):
 
 def check(args):
     "`msca check`: everything that is wrong with a dataset, and what it consists of."
-    from msca.data.scene import write_whole
+    from msca.base.files import write_whole
     if args.out: check_writable(Path(args.out)/'report.json')
     source = dataset_class(args.data, args.format).survey(args.data, SCENE_LABELS if args.labels == 'scenes' else None)
     if args.palette: source.read_painted(args.palette)

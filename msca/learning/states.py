@@ -13,8 +13,8 @@ from pathlib import Path
 
 import torch
 
+from ..base.files import write_whole
 from ..base.labels import InputError
-from ..data.scene import write_whole
 
 # %% ../../nbs/385_learning.states.ipynb #9dd1b46f
 def kept_states(
