@@ -12,7 +12,7 @@ __all__ = ['VARIANT_NAMES', 'LOSSES', 'RECIPE_FIELDS', 'RunOptions', 'COMMANDS',
 import argparse
 import json
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, fields, make_dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args, get_origin
@@ -135,7 +135,7 @@ class _Given(Configuration):
     only:str|None = None
     procedural:whole(0)|None = None
     labels:str|None = None
-    config:str|None = None
+    config:Literal[RECIPES]|None = None
     variant:str|None = None
     noise:whole(0)|None = None
     padding:str|None = None
@@ -351,11 +351,13 @@ def _check_train(args):
 def train(args):
     "`msca train`: parser and synthesizer, into a run folder; together with the processes that a launcher has started beside this one."
     _check_train(args)
+    from msca.base.files import folder_lock
+    from msca.base.processes import is_main
     from msca.learning.launch import process_group
     from msca.pretrained.models import best_device
     device = best_device(args.device)
     try:
-        with process_group(device): finished = _train(args, device)
+        with process_group(device), folder_lock(args.out) if is_main() else nullcontext(): finished = _train(args, device)
     except KeyboardInterrupt: finished = False
     if finished: return
     raise KeyboardInterrupt(f'go on with: msca train --out {args.out} --resume' if (Path(args.out)/'options.json').is_file() else '')
