@@ -1,0 +1,190 @@
+"""Build the documentation site: `python docs/site.py` (or `make docs`). No network and no Quarto are needed.
+
+Sources are gathered in `_site/source`: the pages of `docs/pages`, every notebook under its room with its saved outputs, and a reference that is
+read from the package (docstrings, parameter comments, the command line). Sphinx, MyST-NB and furo make `_site/html` of them; a warning is an error.
+"""
+import importlib
+import inspect
+import json
+import re
+import shutil
+import sys
+from importlib.metadata import distribution
+from pathlib import Path
+
+import nbformat
+from fastcore.docments import docments
+from sphinx.cmd.build import build_main
+
+DOCS = Path(__file__).parent
+ROOT, PAGES = DOCS.parent, DOCS/'pages'
+OUT = ROOT/'_site'
+SOURCE = OUT/'source'
+ROOMS = dict(base='what everything stands on', data='photos and their label maps', model='the networks', learning='how they are trained',
+             evidence='how they are measured', steering='what a trained model can be asked', app='widgets', relatives='ablations and rival systems',
+             pretrained='shipped models, and `Synthesizer`', commands='the command line')
+
+
+# Notebooks
+
+def is_test(source):
+    "Whether a cell only imports or checks, so that it is folded away."
+    lines = [l for l in source.splitlines() if l and not l.startswith((' ', ')', '#'))]
+    return bool(lines) and all(re.match(r'(test_\w+\(|assert |from |import |with (tempfile|warnings|mock|redirect))', l) for l in lines)
+
+
+def alternative(markdown, title):
+    "Words for a picture: the heading and the sentence before it."
+    text = re.sub(r'\$[^$]*\$|[`*_\[\]>#]|\(\S+\.ipynb\S*\)', '', markdown.split('```')[0])
+    sentences = re.findall(r'[^.!?]+[.!?:]', ' '.join(text.split('\n\n')[-1].split()))
+    return ' '.join(f"{title}: {sentences[-1].strip() if sentences else 'picture'}".replace('"', "'").split())
+
+
+def as_page(path):
+    "A notebook as the site shows it: no directives, checks folded, alternative text at every picture."
+    nb = nbformat.read(path, as_version=4)
+    title, before, cells = path.stem, '', []
+    for cell in nb.cells:
+        if '#| hide' in cell.source or '#| default_exp' in cell.source: continue
+        if cell.cell_type == 'markdown':
+            before = cell.source
+            title = (re.findall(r'^#+ (.+)', cell.source, re.M) or [title])[-1]
+        else: show_code(cell, alternative(before, title))
+        cells.append(cell)
+    nb.cells = cells
+    nb.metadata.kernelspec = dict(name='python3', display_name='Python 3', language='python')
+    nb.metadata.language_info = dict(name='python')
+    return nb
+
+
+def show_code(cell, words):
+    "Directives become tags, two forms of one picture become one, pictures get words."
+    tags = ['remove-input'] if '#| echo: false' in cell.source else ['hide-input'] if is_test(cell.source) else []
+    if re.search(r'^#\| (slow|eval: false)', cell.source, re.M): cell.outputs = []
+    cell.source = re.sub(r'^#\|.*\n?', '', cell.source, flags=re.M).strip('\n')
+    for o in cell.outputs:
+        if {'image/jpeg', 'image/png'} <= set(o.get('data', {})): del o.data['image/jpeg' if len(o.data['image/jpeg']) > len(o.data['image/png']) else 'image/png']
+    cell.metadata = nbformat.NotebookNode(tags=tags, mystnb=dict(image=dict(alt=words)))
+
+
+def write_notebooks():
+    "Every numbered notebook under its room, and a page for each room."
+    folder = SOURCE/'notebooks'
+    folder.mkdir(parents=True)
+    by_room = {room: [p for p in sorted((ROOT/'nbs').glob('[0-9]*.ipynb')) if p.stem[4:].split('.')[0] == room] for room in ROOMS}
+    for path in sum(by_room.values(), []): nbformat.write(as_page(path), folder/path.name)
+    for room, paths in by_room.items():
+        (folder/f'{room}.md').write_text(f"# {room.capitalize()}\n\n{ROOMS[room][0].upper()}{ROOMS[room][1:]}.\n\n" + toctree([p.stem for p in paths]))
+    shutil.copytree(ROOT/'nbs'/'images', folder/'images')
+    rows = '\n'.join(f'| [{room}]({room}.md) | {told} | {len(by_room[room])} |' for room, told in ROOMS.items())
+    (folder/'index.md').write_text("# Notebooks\n\nThe source of the package: each notebook explains, defines, tests and shows one part. Numbers are the reading order.\n\n"
+                                   f"| room | what | notebooks |\n|---|---|---|\n{rows}\n\n{toctree(list(ROOMS), hidden=True)}")
+
+
+def toctree(names, hidden=False):
+    "A table of contents of these pages."
+    return ':::{toctree}\n:maxdepth: 1\n' + (':hidden:\n' if hidden else '') + '\n' + '\n'.join(names) + '\n:::\n'
+
+
+# Reference
+
+def parameters(f):
+    "A table of a callable's parameters and what it returns, from the comments beside them."
+    try: found = docments(f, full=True, args_kwargs=True)
+    except (TypeError, ValueError, OSError): return ''
+    rows = [(n, d) for n, d in found.items() if n not in ('self', 'cls', 'return') and d.docment]
+    cell = lambda text: ' '.join(str(text).split()).replace('|', '\\|')
+    default = lambda d: '' if d.default is inspect.Parameter.empty else f'`{cell(short(d.default))}`'
+    table = ['| parameter | default | what |', '|---|---|---|', *(f'| `{n}` | {default(d)} | {cell(d.docment)} |' for n, d in rows)] if rows else []
+    gives = found.get('return')
+    if gives is not None and gives.docment: table += ['', f'Returns: {cell(gives.docment)}.']
+    return '\n'.join(table)
+
+
+def short(value):
+    "A default as code, cut where it is long."
+    text = getattr(value, '__name__', None) or repr(value)
+    return text if len(text) < 60 else text[:57] + '…'
+
+
+def signature(name, f):
+    "How a callable is called."
+    try: return f'{name}({", ".join(str(p).split(":")[0].split("=")[0].strip() for p in inspect.signature(f).parameters.values() if p.name != "self")})'
+    except (TypeError, ValueError): return name
+
+
+def describe(name, thing, level='##'):
+    "One public name: heading, call, docstring, parameters; a class with its methods."
+    if not callable(thing): return f'{level} {name}\n\nA value: `{short(thing)}`.\n'.replace('`<', '`').replace('>`', '`')
+    parts = [f'{level} {name}', f'```python\n{signature(name, thing)}\n```', inspect.getdoc(thing) or '', parameters(thing.__init__ if inspect.isclass(thing) else thing)]
+    if inspect.isclass(thing):
+        for method, f in vars(thing).items():
+            f = getattr(f, '__func__', f)
+            if inspect.isfunction(f) and not method.startswith('_') and f.__doc__: parts.append(describe(f'{name}.{method}', f, level+'#'))
+    return '\n\n'.join(p for p in parts if p)
+
+
+def write_reference():
+    "One page a module, and the command line."
+    folder = SOURCE/'reference'
+    folder.mkdir(parents=True, exist_ok=True)
+    modules = [p.stem[4:] for p in sorted((ROOT/'nbs').glob('[0-9]*.ipynb')) if 'default_exp' in p.read_text(encoding='utf-8')]
+    for name in modules:
+        m = importlib.import_module(f'msca.{name}')
+        number = next((ROOT/'nbs').glob(f'*_{name}.ipynb')).name
+        body = '\n\n'.join(describe(n, getattr(m, n)) for n in m.__all__)
+        (folder/f'{name}.md').write_text(f'# {name}\n\n{inspect.getdoc(m)}. Explained in [its notebook](../notebooks/{number}).\n\n{body}\n', encoding='utf-8')
+    write_commands(folder)
+    (folder/'index.md').write_text('# Reference\n\nPublic names with shapes, ranges and units, read from the package; and the command line.\n\n' + toctree(['commands', *modules]))
+
+
+def write_commands(folder):
+    "Every command with all its options, as `--help` prints them."
+    from msca.commands.cli import build_parser
+    top = build_parser()
+    subs = next(a for a in top._actions if getattr(a, 'choices', None) and a.dest == 'command').choices
+    parts = ['# Command line', 'What `msca COMMAND --help` prints. Errors take one line; the exit code is 2 for bad input.']
+    for name, p in subs.items(): parts.append(f'## msca {name}\n\n```text\n{p.format_help().rstrip()}\n```')
+    (folder/'commands.md').write_text('\n\n'.join(parts), encoding='utf-8')
+
+
+# Results
+
+def write_results():
+    "The committed tables and the model cards."
+    folder = SOURCE/'results'
+    folder.mkdir(parents=True, exist_ok=True)
+    cards = sorted((ROOT/'msca'/'pretrained_models').glob('*/MODEL_CARD.md'))
+    for card in cards: (folder/f'{card.parent.name}.md').write_text(relink(re.sub(r'\A---\n.*?\n---\n', '', card.read_text(encoding='utf-8'), flags=re.S)), encoding='utf-8')
+    index = PAGES/'results'/'index.md'
+    text = index.read_text(encoding='utf-8') if index.exists() else '# Results\n'
+    (folder/'index.md').write_text(text + '\n' + toctree([c.parent.name for c in cards] + ['../notebooks/470_evidence.table1', '../notebooks/480_evidence.shipped']), encoding='utf-8')
+
+
+def relink(text):
+    "Links of a file of the repository to notebooks lead to their pages; those to other files lose the link."
+    text = re.sub(r'\]\((?:\.\./)*nbs/(\d{3}_[\w.]+\.ipynb)\)', r'](../notebooks/\1)', text)
+    return re.sub(r'\[([^\]]+)\]\((?:\.\./)+(?!notebooks)[^)]+\)', r'\1', text)
+
+
+# The whole
+
+def write_sources():
+    "All sources of the site, anew."
+    if OUT.exists(): shutil.rmtree(OUT)
+    shutil.copytree(PAGES, SOURCE)
+    shutil.copy(DOCS/'conf.py', SOURCE)
+    (SOURCE/'_static').mkdir()
+    shutil.copy(DOCS/'msca.css', SOURCE/'_static')
+    mathjax = next(f for f in distribution('sphinx-mathjax-offline').files if f.match('mathjax/tex-svg.js'))
+    shutil.copy(mathjax.locate(), SOURCE/'_static')
+    for write in (write_notebooks, write_reference, write_results): write()
+
+
+def main():
+    write_sources()
+    strict = [] if '--lenient' in sys.argv else ['-W']
+    return build_main(['-q', *strict, '--keep-going', '-b', 'html', str(SOURCE), str(OUT/'html')])
+
+
+if __name__ == '__main__': sys.exit(main())
