@@ -31,7 +31,7 @@ from fastai.data.load import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
 from msca.base.labels import one_hot
-from msca.data.scene import write_whole
+from msca.base.files import write_whole
 from msca.learning.discriminators import DiscriminatorConfig, MultiScaleDiscriminator
 from msca.learning.learner import TrainingConfig, synthesis_learner
 from msca.learning.losses import PerceptualLoss

@@ -22,7 +22,7 @@ from msca.data.patches import nonoverlapping_boxes
 from msca.data.published import (ADE20K, ADE20K_LABELS, CITYSCAPES_LABELS, COCO_STUFF_LABELS, FORMATS, Cityscapes, CocoStuff, dataset_class,
                             open_dataset, scene_kind, scenes_of_kind)
 from msca.commands.training import training_scenes
-from msca.data.scene import save_image
+from msca.base.files import save_image
 
 SCENES = [s for s in ProceduralScenes(6, 48, seed=4)]
 SIDES = ['train'] * 4 + ['val'] * 2

@@ -176,7 +176,7 @@ def evaluate_model(args):
     check_writable(out)
     from msca.evidence.comparison import Comparison, comparison_text, picture_sheet, spread_questions
     from msca.evidence.report import earlier_report
-    from msca.data.scene import save_image
+    from msca.base.files import save_image
     earlier_report(out)  # before anything is loaded or measured
     s = load_synthesizer(args.model, args.device, args.vgg_weights)
     examination = Examination(args, s)

@@ -55,7 +55,8 @@ def demo(args):
     check_output(out/'grid.png')
     _check_demo(out)
     from msca.pretrained.synthesizer import grid_picture
-    from msca.data.scene import indexed_image, save_image
+    from msca.base.files import save_image
+    from msca.data.scene import indexed_image
     s = load_synthesizer(args.model, args.device)
     layouts, exemplars = demo_inputs(seed=args.seed)
     rows = s.grid(list(layouts.values()), list(exemplars.values()))
@@ -86,7 +87,7 @@ def synth(args):
     inputs = args.layout, args.exemplar, args.exemplar_layout, args.classes, args.palette
     check_output(args.out, inputs)
     check_inputs(*inputs)
-    from msca.data.scene import save_image
+    from msca.base.files import save_image
     s = load_synthesizer(args.model, args.device, args.vgg_weights, args.segmenter)
     picture = s(args.layout, args.exemplar, args.exemplar_layout, args.size, args.exemplar_size, args.classes, args.palette)
     save_image(picture, args.out)
@@ -129,7 +130,8 @@ def parse(args):
     check_inputs(args.image)
     from msca.base.labels import LabelSet
     from msca.model.segmenter import overlay
-    from msca.data.scene import indexed_image, load_photo, nearby_classes, save_image
+    from msca.base.files import save_image
+    from msca.data.scene import indexed_image, load_photo, nearby_classes
     parse, label_set = photo_parser(args.model, args.device, args.segmenter)
     near = nearby_classes(args.out)
     if near and LabelSet.from_file(near).classes != label_set.classes:
@@ -169,7 +171,7 @@ def labels(args):
     if args.out: check_output(args.out)
     from msca.base.labels import LabelSet
     from msca.pretrained.synthesizer import model_folder
-    from msca.data.scene import save_image
+    from msca.base.files import save_image
     from msca.model.synthesizer import read_config
     label_set = LabelSet.from_dict(read_config(model_folder(args.model))['label_set'])
     for i, (name, color) in enumerate(zip(label_set.classes, label_set.palette)): print(f"{i:3d}  #{bytes(color).hex()}  {name}")

@@ -72,7 +72,7 @@ def interpolate(args):
     if args.animation and (args.weights or args.corners or args.mask or args.assign): raise InputError('--animation goes with --steps only')
     check_inputs(*inputs)
     from msca.steering.interpolation import save_animation, simplex_weights
-    from msca.data.scene import save_image
+    from msca.base.files import save_image
     if args.weights: simplex_weights(args.weights, len(args.exemplars))
     s = load_synthesizer(args.model, args.device, segmenter=args.segmenter)
     picture, frames = _interpolated(args, s)
@@ -123,7 +123,8 @@ def extrapolate(args):
     check_inputs(*inputs)
     from PIL import Image
     from msca.steering.extrapolation import insert_patch
-    from msca.data.scene import load_labels, save_image
+    from msca.base.files import save_image
+    from msca.data.scene import load_labels
     s = load_synthesizer(args.model, args.device, segmenter=args.segmenter)
     patch = args.keep_photo and s.read_exemplar(args.exemplar, args.exemplar_layout, None, args.classes, args.palette).photo
     if args.keep_photo:
@@ -160,7 +161,7 @@ def explain(args):
     check_output(out/'summary.png', inputs)
     check_inputs(*inputs)
     from msca.steering.explain import figure_image
-    from msca.data.scene import save_image
+    from msca.base.files import save_image
     s = load_synthesizer(args.model, args.device, segmenter=args.segmenter)
     if not one: return _explain_data(args, s, out)
     told = s.explanation(args.layout, args.exemplar, args.exemplar_layout, args.size, classes=args.classes, palette=args.palette)
@@ -171,7 +172,7 @@ def explain(args):
 def _explain_data(args, s, out):
     from msca.data.datasets import SceneFolder
     from msca.steering.explain import figure_image, scene_pairs, transfer_matrix
-    from msca.data.scene import save_image
+    from msca.base.files import save_image
     scenes = SceneFolder(args.data, s.label_set)
     n = min(len(scenes), args.pairs or len(scenes))
     pairs = scene_pairs(scenes, args.size or s.size, n)
@@ -199,7 +200,8 @@ def grid(args):
     check_output(args.out, inputs)
     check_inputs(*inputs)
     from msca.pretrained.synthesizer import grid_picture
-    from msca.data.scene import load_photo, save_image
+    from msca.base.files import save_image
+    from msca.data.scene import load_photo
     s = load_synthesizer(args.model, args.device, segmenter=args.segmenter)
     ready = [s.read_layout(c, args.size, args.classes, args.palette) for c in args.layouts]
     layouts = [r.ids[:r.size[0], :r.size[1]] for r in ready]

@@ -331,7 +331,7 @@ def _train(args, device):
     from msca.learning.launch import main_first
     from msca.base.processes import is_main
     from msca.learning.run import TrainingDiverged, TrainingRun, kept_states
-    from msca.data.scene import write_whole
+    from msca.base.files import write_whole
     from msca.model.synthesizer import find_variant, read_config
     config, out, cache = training_recipe(args), Path(args.out), None if args.no_cache else cache_folder(args.cache)
     train_scenes, valid_scenes, label_set = training_scenes(args.data, args.procedural, args.labels, config.size, args.seed,
@@ -375,7 +375,7 @@ def _check_arguments(p):
 
 def check(args):
     "`msca check`: everything that is wrong with a dataset, and what it consists of."
-    from msca.data.scene import write_whole
+    from msca.base.files import write_whole
     if args.out: check_writable(Path(args.out)/'report.json')
     source = dataset_class(args.data, args.format).survey(args.data, SCENE_LABELS if args.labels == 'scenes' else None)
     report = check_dataset(source, progress=progress_bar)

@@ -26,7 +26,7 @@ import numpy as np
 from platformdirs import user_cache_path
 
 from ..base.labels import InputError
-from .scene import write_whole
+from ..base.files import write_whole
 
 # %% ../../nbs/180_data.cache.ipynb #7257d32c
 def cache_folder(

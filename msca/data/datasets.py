@@ -28,7 +28,8 @@ from ..base.labels import InputError, LabelSet, SCENE_LABELS, UNLABELLED, VOID_N
 from .folders import list_folder, plain_name, tell_others
 from .places import place_of, split_at_least, split_by_place
 from .procedural import procedural_scene
-from .scene import Scene, load_photo, read_ids, save_image
+from ..base.files import save_image
+from .scene import Scene, load_photo, read_ids
 
 # %% ../../nbs/140_data.datasets.ipynb #0d442f96
 def pick_scenes(

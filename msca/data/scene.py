@@ -4,20 +4,23 @@
 
 # %% auto #0
 __all__ = ['MIN_SIDE', 'MAX_SIDE', 'load_photo', 'read_ids', 'load_labels', 'nearby_classes', 'Scene', 'image_to_tensor',
-           'tensor_to_image', 'write_whole', 'save_image', 'indexed_image']
+           'tensor_to_image', 'indexed_image']
 
 # %% ../../nbs/100_data.scene.ipynb #edee6e01
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+import logging
 import os
 from pathlib import Path
+from threading import Lock
 import warnings
 
 from fastcore.basics import patch
 import numpy as np
 from PIL import Image, ImageOps
 
-from ..base.labels import InputError, LabelSet, SCENE_LABELS, UNLABELLED
+from ..base.files import regular_file, to_rgb
+from ..base.labels import InputError, LabelSet, SCENE_LABELS, UNLABELLED, plain_text
 from ..base.labels import check_ids, colorize, from_colors, label_lut, read_palette, resize_labels
 
 # %% ../../nbs/100_data.scene.ipynb #5446f8a8
@@ -31,22 +34,52 @@ def _check_sides(size, name):
         raise InputError(f'{name}: {w}×{h} pixels; sides must be from {MIN_SIDE} to {MAX_SIDE}')
 
 
+_FORMATS = ('PNG', 'JPEG', 'WEBP', 'BMP', 'DIB', 'TIFF', 'GIF', 'PPM', 'JPEG2000', 'AVIF', 'HEIF', 'QOI', 'PCX', 'ICO', 'SGI', 'TGA')  # rasters; whatever runs a program or is drawn by one is never opened
+
+
+def _identify(path):
+    "Open an image file in one of our formats, without decoding it."
+    Image.init()   # so that all formats are known which are installed
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # about tags that are not needed, or too many pixels, where _check_sides is stricter
+        return Image.open(path, formats=[f for f in _FORMATS if f in Image.OPEN])
+
+
+_descriptor = Lock()
+logging.getLogger('PIL').addHandler(logging.NullHandler())  # what Pillow logs is for those who listen, not for standard error
+
+
+@contextmanager
+def _library_silent():
+    "Keep away what a C library writes to standard error; one decoder at a time, as the descriptor is the whole process's."
+    with _descriptor, open(os.devnull, 'wb') as nowhere, warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        try: kept = os.dup(2)
+        except OSError: return (yield)   # there is no standard error
+        os.dup2(nowhere.fileno(), 2)
+        try: yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def _decode(img, path):
+    "Decode the pixels, and compare the checksums that a PNG keeps of them: decoding alone passes over these."
+    with _library_silent() if img.format == 'TIFF' else nullcontext(): img.load()
+    if img.format == 'PNG':
+        with _identify(path) as again: again.verify()
+
+
 def _open_image(path):
     "Open and decode an image file, or say in one line why it cannot be done."
-    path = Path(path)
-    if not path.exists(): raise InputError(f'{path}: no such file')
-    if path.is_dir(): raise InputError(f'{path}: is a folder, an image file was expected')
-    if not path.is_file(): raise InputError(f'{path}: is a pipe or a device, an image file was expected')
+    path = regular_file(path, 'an image file')
     if path.stat().st_size == 0: raise InputError(f'{path}: the file is empty')
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore', Image.DecompressionBombWarning)  # _check_sides is stricter
-            img = Image.open(path)
+    try: img = _identify(path)
     except Image.DecompressionBombError: raise InputError(f'{path}: too many pixels; sides must be at most {MAX_SIDE}') from None
     except Image.UnidentifiedImageError: raise InputError(f'{path}: not an image in a format that can be read') from None
     except Exception as e: raise InputError(f'{path}: cannot be read ({_one_line(e)})') from None
     _check_sides(img.size, path)
-    try: img.load()
+    try: _decode(img, path)
     except Exception as e: raise InputError(f'{path}: the image is damaged or cut short ({_one_line(e)})') from None
     return img
 
@@ -57,7 +90,7 @@ def _name_of(source, otherwise):
     return getattr(source, 'filename', '') or otherwise if isinstance(source, Image.Image) else source
 
 
-def _one_line(e): return ' '.join(str(e).split())[:120] or type(e).__name__
+def _one_line(e): return plain_text(e, 120) or type(e).__name__
 
 # %% ../../nbs/100_data.scene.ipynb #ba534ac5
 def load_photo(
@@ -72,7 +105,7 @@ def load_photo(
     except Exception: pass                      # unreadable EXIF data: the pixels are still good
     try:
         img.load()
-        return _to_rgb(img)
+        return to_rgb(img)
     except Exception as e: raise InputError(f'{name}: its {img.mode} pixels cannot be turned into RGB ({_one_line(e)})') from None
 
 
@@ -80,23 +113,6 @@ def _image_of_array(a):
     if a.dtype != np.uint8 or not (a.ndim == 2 or a.ndim == 3 and a.shape[2] in (3, 4)):
         raise InputError(f'photo: array of {a.dtype} {"×".join(map(str, a.shape))}; uint8 H×W, H×W×3 or H×W×4 expected')
     return Image.fromarray(np.ascontiguousarray(a))
-
-
-def _to_rgb(img):
-    "Any PIL mode to RGB: deep gray is scaled down, transparency is laid on white."
-    if img.mode == 'RGB' and not img.has_transparency_data: return img
-    if img.mode[0] in 'IF': return Image.fromarray(_to_8_bit(np.asarray(img))).convert('RGB')
-    if img.has_transparency_data or img.mode in ('La', 'RGBa'):
-        img = img.convert('RGBA')
-        return Image.alpha_composite(Image.new('RGBA', img.size, 'white'), img).convert('RGB')
-    return img.convert('RGB')
-
-
-def _to_8_bit(a):
-    "Deep grayscale to 8 bits: values up to 1 (float), 255 or 65535 are taken as the range that is meant."
-    top = np.nanmax(a)
-    full = 1 if a.dtype.kind == 'f' and top <= 1 else 255 if top <= 255 and a.dtype != np.uint16 else 65535
-    return (np.nan_to_num(a.astype(np.float64)) / full * 255).clip(0, 255).round().astype(np.uint8)
 
 # %% ../../nbs/100_data.scene.ipynb #c0c8cdf4
 _LOSSLESS = ('PNG', 'BMP', 'GIF', 'TIFF', 'PPM', 'TGA')
@@ -284,45 +300,6 @@ def tensor_to_image(
     if t.ndim != 3 or t.shape[0] != 3: raise ValueError(f'tensor_to_image wants 3×H×W, got shape {tuple(t.shape)}')
     a = ((t.detach().float().clamp(-1, 1) + 1) * 127.5).round().byte()
     return Image.fromarray(a.permute(1, 2, 0).contiguous().cpu().numpy())
-
-# %% ../../nbs/100_data.scene.ipynb #a653bfa6
-def _usual_mode():
-    "The permissions that a new file gets by default."
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask
-
-
-@contextmanager
-def write_whole(
-    path,  # the file or folder wanted
-):  # a temporary path beside it, to write to
-    "Write a file under a temporary name and rename it when it is complete; a failure leaves nothing behind."
-    path = Path(path)
-    part = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    above = next(p for p in path.absolute().parents if p.exists())
-    if not above.is_dir(): raise InputError(f'{path}: cannot be written, {above} is a file')
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield part
-        if part.is_file(): part.chmod(_usual_mode())   # some writers make private files
-        os.replace(part, path)
-    except OSError as e: raise InputError(f'{path}: cannot be written ({e.strerror or _one_line(e)})') from None
-    finally:
-        with suppress(OSError): part.unlink(missing_ok=True)   # on a read-only disk there is nothing to remove
-
-
-def save_image(
-    image,  # PIL image, or `uint8` array `H×W` or `H×W×3`
-    path,   # file to write; the ending says the format
-):
-    "Save a picture whole or not at all."
-    img = image if isinstance(image, Image.Image) else Image.fromarray(np.asarray(image))
-    kind = Image.registered_extensions().get(Path(path).suffix.lower())
-    if kind not in Image.SAVE: raise InputError(f'{path}: unknown picture format {Path(path).suffix!r}; end the name in .png or .jpg')
-    if kind == 'JPEG' and img.mode not in ('L', 'RGB'): img = _to_rgb(img)
-    if Path(path).is_dir(): raise InputError(f'{path}: is a folder, a file name was expected')
-    with write_whole(path) as part: img.save(part, kind, **({'quality': 95} if kind == 'JPEG' else {}))
 
 # %% ../../nbs/100_data.scene.ipynb #75ab0636
 def indexed_image(

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from ..base.labels import InputError, colorize
-from ..data.scene import save_image, write_whole
+from ..base.files import save_image, write_whole
 from .report import Report, Score, asked, bootstrap_mean
 
 # %% ../../nbs/440_evidence.comparison.ipynb #0c68f39d

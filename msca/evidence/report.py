@@ -25,7 +25,8 @@ from torch.utils.data import DataLoader
 
 from ..base.labels import InputError, one_hot
 from ..data.cache import scene_keys
-from ..data.scene import image_to_tensor, save_image, tensor_to_image, write_whole
+from ..base.files import save_image, write_whole
+from ..data.scene import image_to_tensor, tensor_to_image
 from .metrics import PROTOCOL, ImageMetric, Unavailable, picture_batch
 
 # %% ../../nbs/430_evidence.report.ipynb #dced2463

@@ -25,7 +25,7 @@ import torch
 from torch.utils.data import Subset
 
 from ..base.labels import InputError
-from ..data.scene import write_whole
+from ..base.files import write_whole
 from .comparison import Cell, Comparison, markdown_table, metric_names, score_texts
 from .report import Score, bootstrap_mean
 from ..learning.learner import Callback, TrainingConfig, phases

@@ -21,7 +21,7 @@ from PIL import Image
 from scipy.stats import binomtest
 
 from ..base.labels import InputError, colorize
-from ..data.scene import save_image, write_whole
+from ..base.files import save_image, write_whole
 from .comparison import Cell, markdown_table
 from .report import read_rows
 from .retrieval import LabelIndex

@@ -26,7 +26,8 @@ with warnings.catch_warnings():
 
 from ..base.labels import InputError
 from ..base.processes import is_main, mean_over_processes
-from ..data.scene import tensor_to_image, write_whole
+from ..base.files import write_whole
+from ..data.scene import tensor_to_image
 from ..model.attention import attention_entropy
 from ..model.features import N_SCALES
 

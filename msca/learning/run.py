@@ -27,7 +27,7 @@ with warnings.catch_warnings():
 
 from ..base.labels import InputError, LabelSet
 from ..base.processes import barrier, is_main, mean_over_processes, rank, world_size
-from ..data.scene import write_whole
+from ..base.files import write_whole
 from .callbacks import EMA, LossGuard, TrainingDiverged, recompute_batchnorm
 from .discriminators import DiscriminatorConfig, MultiScaleDiscriminator
 from .history import RunLog, trim_history

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from ..base.labels import InputError, LabelSet
-from ..data.scene import write_whole
+from ..base.files import write_whole
 from .segmenter import SceneParser
 
 # %% ../../nbs/270_model.portable.ipynb #9cef68b3

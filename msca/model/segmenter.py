@@ -22,7 +22,8 @@ from torch import nn
 
 from ..base.labels import UNLABELLED, InputError, LabelSet, colorize
 from ..base.weights import download_weights, fill_features, load_weights_file
-from ..data.scene import image_to_tensor, write_whole
+from ..base.files import write_whole
+from ..data.scene import image_to_tensor
 from .features import imagenet_normalize
 
 # %% ../../nbs/240_model.segmenter.ipynb #cbb0cebd

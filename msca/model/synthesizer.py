@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from ..base.labels import InputError, LabelSet
-from ..data.scene import write_whole
+from ..base.files import write_whole
 from .attention import AttentionMaps, MaskedSpatialChannelAttention
 from .features import N_SCALES, STRIDE, CompactPyramid, ImagePyramid, LabelPyramid, VGGPyramid
 from .spade import SPADEResBlock

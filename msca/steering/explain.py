@@ -22,7 +22,8 @@ from PIL import Image
 from scipy.cluster import hierarchy
 
 from ..base.labels import UNLABELLED, InputError, LabelSet, distinct_colors, one_hot, resize_labels
-from ..data.scene import image_to_tensor, tensor_to_image, write_whole
+from ..base.files import write_whole
+from ..data.scene import image_to_tensor, tensor_to_image
 from ..model.attention import AttentionMaps
 
 # %% ../../nbs/500_steering.explain.ipynb #8e6438e2

@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from PIL import Image
 
 from ..base.labels import InputError, LabelSet
-from ..data.scene import load_photo, write_whole
+from ..base.files import write_whole
+from ..data.scene import load_photo
 from ..model.attention import global_average
 from ..model.features import STRIDE
 from ..model.tiles import RegionalStyles
