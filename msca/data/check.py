@@ -19,9 +19,10 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ..base.labels import InputError, UNLABELLED, colorize
+from ..base.photos import read_photo
 from .datasets import Fault, PairedScenes, split_scenes
 from .published import COCO_STUFF_LABELS, FORMATS, dataset_class, scene_kind
-from .scene import Scene, load_photo
+from .scene import Scene
 
 # %% ../../nbs/170_data.check.ipynb #427bd02c
 _NEAREST = 3
@@ -62,6 +63,7 @@ class _Look:
     kind: str = None                            # of COCO-Stuff scenes, see `scene_kind`
     hashes: np.ndarray = None                   # see `photo_hashes`
     sample: Scene = None                        # a small copy, where one is wanted
+    remarks: list = ()                          # what is worth knowing about its photo
 
 
 def _read(file, read):
@@ -73,14 +75,15 @@ def _read(file, read):
 def _look(source, i, sample_side=None):
     "Decode one scene; nothing that is wrong with its files is raised."
     name = source.names[i]
-    image, faults = _read(source.photos[name], lambda: load_photo(source.photos[name]))
+    photo, faults = _read(source.photos[name], lambda: read_photo(source.photos[name]))
+    image, remarks = photo or (None, [])
     ids, more = _read(source.maps[name], lambda: source.own_ids(i))
     if not (faults or more) and ids.shape != image.size[::-1]:
         (h, w), (pw, ph) = ids.shape, image.size
         more = [Fault(source.maps[name], f'{w}×{h} pixels, its photo has {pw}×{ph}; they must be of one size')]
     if faults or more: return _Look(faults + more)
     look = _Look([], np.bincount(ids.ravel(), minlength=256), image.size, hashlib.blake2b(image.tobytes(), digest_size=16).digest(),
-                 hashes=photo_hashes(image))
+                 hashes=photo_hashes(image), remarks=remarks)
     if source.own == COCO_STUFF_LABELS: look.kind = scene_kind(ids)
     if sample_side: look.sample = Scene(image, source.table[ids], source.label_set, name).resize(min(sample_side, *image.size))
     return look
@@ -137,7 +140,7 @@ class _Tally:
     "Adds up looks."
     def __init__(self, source):
         self.source, self.counts, self.sizes, self.kinds = source, np.zeros(256, dtype=np.int64), Counter(), Counter()
-        self.first, self.groups, self.faults, self.blank, self.samples, self.hashes = {}, {}, list(source.faults), [], [], {}
+        self.first, self.groups, self.faults, self.blank, self.samples, self.hashes, self.remarks = {}, {}, list(source.faults), [], [], {}, {}
 
     def add(self, name, look):
         "Add one scene."
@@ -148,6 +151,7 @@ class _Tally:
         if look.kind: self.kinds[look.kind] += 1
         if look.sample: self.samples.append(look.sample)
         if look.hashes is not None: self.hashes[name] = look.hashes
+        for remark in look.remarks: self.remarks.setdefault(remark, []).append(name)
         labelled = self.source.table[:len(self.source.own)] != UNLABELLED
         if not look.counts[:len(labelled)][labelled].any(): self.blank.append(name)
         twin = self.first.setdefault((look.digest, look.size), name)
@@ -168,7 +172,7 @@ class _Tally:
             classes={c: s for c, s in sorted(shares.items(), key=lambda kv: -kv[1]) if s},
             unlabelled=float(self.counts[source.table == UNLABELLED].sum() / total), unmatched=lost, blank=self.blank, duplicates=groups,
             straddling=[g for g in groups if len({name in held_out for name in g}) == 2], alike=self._alike(sides, groups),
-            kinds=dict(self.kinds), faults=self.faults, remarks=source.remarks + remarks, samples=self.samples)
+            kinds=dict(self.kinds), faults=self.faults, remarks=source.remarks + remarks + [f'{_count(len(names), "photo")} ({names[0]}): {text}' for text, names in self.remarks.items()], samples=self.samples)
 
     def _alike(self, sides, groups):
         "Near-duplicates across the split that are not the same pixel by pixel."

@@ -24,12 +24,13 @@ import warnings
 import numpy as np
 from PIL import Image
 
-from ..base.labels import InputError, LabelSet, SCENE_LABELS, UNLABELLED, VOID_NAMES, label_lut, normalize_name, read_lines
+from ..base.labels import InputError, LabelSet, SCENE_LABELS, UNLABELLED, VOID_NAMES, label_lut, normalize_name, read_lines, resize_labels
+from ..base.photos import MAX_SIDE, identify_image, open_image, photo_size, read_photo, scaled_size
 from .folders import list_folder, plain_name, tell_others
 from .places import place_of, split_at_least, split_by_place
 from .procedural import procedural_scene
 from ..base.files import save_image
-from .scene import Scene, load_photo, read_ids
+from .scene import Scene, read_ids
 
 # %% ../../nbs/140_data.datasets.ipynb #0d442f96
 def pick_scenes(
@@ -284,15 +285,23 @@ class PairedScenes:
 
     def own_ids(self, i: int) -> np.ndarray:
         "The label map of one scene in the dataset's own classes: `uint8` ids `H×W`, 255 = unlabelled."
-        return self.own_table[read_ids(self.maps[self.names[i]], self.classes)]
+        return self.own_table[self._stored_ids(self.maps[self.names[i]])]
+
+    def _stored_ids(self, path):
+        "The numbers in a label map; one that is larger than photos are read becomes as small as its photo."
+        try:
+            with identify_image(path) as img: size = img.size
+        except Exception: size = 0, 0              # `read_ids` says what is wrong
+        if max(size) <= MAX_SIDE: return read_ids(path, self.classes)
+        return read_ids(_picked(open_image(path, most=2**16), scaled_size(size)), self.classes, path)
 
     def __getitem__(self, i: int) -> Scene:
         "Decode one photo and its label map."
-        return Scene(load_photo(self.photos[self.names[i]]), self.table[self.own_ids(i)], self.label_set, self.names[i])
+        return Scene(read_photo(self.photos[self.names[i]])[0], self.table[self.own_ids(i)], self.label_set, self.names[i])
 
     def size_of(self, i: int):
         "(height, width) of a photo in pixels, from its header alone."
-        return _upright_size(self.photos[self.names[i]])[::-1]
+        return photo_size(self.photos[self.names[i]])[::-1]
 
     def key_of(self, i: int) -> str:
         "A text that changes whenever the scene would: its two files, their sizes and times, and how ids become classes."
@@ -333,12 +342,14 @@ def _class_files(path, parts):
 def _some(names, most=3): return ', '.join(names[:most]) + (f' and {len(names) - most} more' if len(names) > most else '')
 
 
-def _upright_size(path):
-    "(width, height) of a photo from its header, after its EXIF rotation."
-    try:
-        with Image.open(path) as img: turned, size = img.getexif().get(0x112, 1) in (5, 6, 7, 8), img.size
-    except Exception: return load_photo(path).size                 # says what is wrong
-    return size[::-1] if turned else size
+def _picked(img, size):
+    "A label map made smaller by picking pixels, with its palette and transparency."
+    a = np.asarray(img)
+    a = resize_labels(a, size[::-1]) if a.ndim == 2 else np.moveaxis(resize_labels(np.moveaxis(a, -1, 0), size[::-1]), 0, -1)
+    small = Image.fromarray(np.ascontiguousarray(a))
+    if img.mode == 'P': small.putpalette(img.getpalette())
+    small.info = dict(img.info)
+    return small
 
 # %% ../../nbs/140_data.datasets.ipynb #eae45b2c
 class SceneFolder(PairedScenes):
