@@ -277,7 +277,10 @@ def read_photo(
         img.load()
         img = _to_srgb(img, remarks)
     except Exception as e: raise InputError(f'{name}: its {img.mode} pixels cannot be turned into RGB ({_one_line(e)})') from None
-    return img.reduce(k) if (k := _halvings(img.size)) > 1 else img, remarks
+    if (k := _halvings(img.size)) > 1: img = img.reduce(k)
+    elif img is source: img = img.copy()
+    img.info.pop('icc_profile', None)           # its numbers are sRGB now, whoever reads it again
+    return img, remarks
 
 
 def load_photo(

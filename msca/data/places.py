@@ -10,11 +10,11 @@ from collections import Counter
 import hashlib
 import re
 
-# %% ../../nbs/135_data.places.ipynb #d17a6213
+# %% ../../nbs/135_data.places.ipynb #ccf5ec79
 _CHANGED = ('[hv]?_?flip(?:ped|lr|ud)?|mirror(?:ed)?|aug(?:mented|mentation)?|rot(?:ated?|ation)?|crop(?:ped)?|cop(?:y|ie)|kopie|edited|'
             'jitter(?:ed)?|blur(?:red)?|nois[ey]|brightness|contrast')       # what copies of a photo are called
 _WORD = rf'(?:^|(?<=[_\-. ])|[_\-. ]+)(?:{_CHANGED}){{}}(?=$|[_\-. ])'
-_COPIES = [re.compile(_WORD.format(number), re.I) for number in (r'(?:[_\- ]?\d{1,3}| \(\d+\))?', r'(?:\d*| \(\d+\))')]
+_COPIES = [re.compile(_WORD.format(number), re.I) for number in (r'(?: \(\d+\)|[_\- ]?\d{1,3})?', r'(?: \(\d+\)|\d*)')]
 _EXPORTED = re.compile(r'(?:[._](?:jpe?g|png|bmp|webp|heic|tiff?))*\.rf\.\w+', re.I)   # Roboflow: NAME_jpg.rf.HASH
 
 
