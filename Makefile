@@ -1,6 +1,6 @@
 # Two commands are all that anyone needs:
 #   make demo   sets everything up, makes the picture, says where it is
-#   make test   sets everything up, runs every notebook and the tests
+#   make test   sets everything up, looks at the style, runs every notebook and the tests
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(abspath $(VENV))/bin
@@ -8,7 +8,7 @@ export OMP_NUM_THREADS ?= 1
 export MPLBACKEND ?= Agg
 export MSCA_CACHE ?= $(abspath .cache)
 
-.PHONY: demo test test-long browser notebooks readme clean
+.PHONY: demo test test-long lint mend coverage figures browser notebooks readme clean
 
 $(VENV)/ready: settings.ini setup.py pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -19,13 +19,33 @@ $(VENV)/ready: settings.ini setup.py pyproject.toml constraints.txt
 demo: $(VENV)/ready
 	$(BIN)/msca demo --out demo
 
-test: $(VENV)/ready browser
+# two processes each; a file of tests stays in one, so that what its tests share is made once
+test: $(VENV)/ready browser lint
 	PATH="$(BIN):$$PATH" $(BIN)/nbdev-test --n-workers 2
-	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest -rs -m "not slow" tests
+	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest -rs -n 2 --dist loadfile -m "not slow" tests
 
-test-long: $(VENV)/ready browser
+test-long: $(VENV)/ready browser lint
 	PATH="$(BIN):$$PATH" $(BIN)/nbdev-test --n-workers 2 --flags slow
-	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest -rs tests
+	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest -rs -n 2 --dist loadfile tests
+
+# style of notebooks, modules, tests and scripts; `make mend` mends what a program can
+lint: $(VENV)/ready
+	$(BIN)/ruff check --quiet
+	$(BIN)/python tools/style.py
+
+mend: $(VENV)/ready
+	$(BIN)/ruff check --quiet --fix --exit-zero
+	$(BIN)/python tools/style.py --fix
+	PATH="$(BIN):$$PATH" $(BIN)/nbdev-export
+	PATH="$(BIN):$$PATH" $(BIN)/nbdev-clean
+
+# lines of the package that pytest runs, in this process
+coverage: $(VENV)/ready browser
+	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" --cov msca --cov-report term tests
+
+# how the package is cut, beside what it was
+figures: $(VENV)/ready
+	$(BIN)/python tools/figures.py
 
 # Chromium for the test of `msca app`, where there is none and apt can install it; that test is skipped where it cannot
 browser:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from msca.base.files import write_whole
 from msca.learning.history import read_history
-from msca.model.synthesizer import load_synthesizer
+from msca.model.checkpoint import load_synthesizer
 
 WIDTH = 720  # of pictures.jpg: no photo in it is wider than 96 pixels
 COPIED = 'table1.md', 'table1.json', 'table.md', 'comparison.json', 'differences.png'

@@ -30,9 +30,12 @@ from PIL import Image, ImageFilter
 import torch
 
 from msca import SCENE_LABELS, Synthesizer
-from msca.base.labels import UNLABELLED, rgb_to_lab
+from msca.base.labels import UNLABELLED
+from msca.base.palettes import rgb_to_lab
 from msca.data.datasets import place_of
-from msca.data.procedural import procedural_layout, procedural_style, render
+from msca.data.layouts import procedural_layout
+from msca.data.styles import procedural_style
+from msca.data.render import render
 from msca.data.published import open_dataset
 from msca.evidence.metrics import Backbones, build_metrics, high_frequency_ratio, picture_batch, psnr
 from msca.evidence.report import bootstrap_mean
@@ -94,8 +97,8 @@ def entropies(s, scenes, n, rng):
     for i in rng.choice(len(scenes), n, replace=False):
         x = at_size(scenes[int(i)], s.size)
         y = at_size(scenes[int(rng.integers(len(scenes)))], s.size)
-        onehot, mask, _ = s.prepare_layout(x)
-        _, maps = s.model.transfer(onehot, *s.prepare_exemplar(y.image), mask)
+        onehot, mask = s.read_layout(x).tensors(s.device)
+        _, maps = s.model.transfer(onehot, *s.read_exemplar(y.image).tensors(s.device), mask)
         rows.append([[*(float(e) for e in attention_entropy(m.alpha, m.beta)), math.log(m.alpha[0, 0].numel()), math.log(m.alpha.shape[1])] for m in maps])
     names = ('alpha', 'beta', 'alpha_uniform', 'beta_uniform')
     return [dict(zip(names, map(float, scale))) for scale in np.mean(rows, 0)]

@@ -7,12 +7,12 @@ ROOT = Path(__file__).parents[1]
 PHOTOS = dict(
     data="""Photos with label maps, the training side of a split by place (no place on both sides):
 SIFT Flow (MIT spatial-envelope photos with LabelMe labels), LabelMe Facade, Stanford Background, MSRC v2 (outdoor part) and CamVid, mapped by class name onto the shared label set, and
-procedural scenes drawn by `msca.data.procedural`.""",
+procedural scenes drawn by `msca.data.render`.""",
     licence="""**Research, non-commercial use only.** The data sets allow research use (LabelMe Facade: non-commercial and research experiments; CamVid: CC BY-NC 4.0 is stated for the repository it came from;
 Stanford Background, SIFT Flow and MSRC v2: research data sets without a licence file). The weights carry the same restriction. No photo is contained in the package.""",
     expect="The photos are outdoor scenes: coasts, mountains, forests, fields, rivers, highways, streets and facades; indoor scenes and close-ups are outside.")
 PROCEDURAL = dict(
-    data="Procedural scenes drawn by `msca.data.procedural`, nothing else.",
+    data="Procedural scenes drawn by `msca.data.render`, nothing else.",
     licence="Apache-2.0, free for any use: no photo was a training sample. (The perceptual loss compared features of an ImageNet-trained network, which is not included.)",
     expect="It has seen drawn scenes only: of a real photograph expect it to take the overall colour and light, not the materials.")
 LOSS = """The perceptual loss used an ImageNet-trained SqueezeNet 1.0 (BSD licence) as a frozen measuring instrument; it is not part of the model."""

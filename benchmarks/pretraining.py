@@ -20,8 +20,8 @@ from msca.data.published import open_dataset
 from msca.evidence.reproduce import Materials, model_run, read_plan, some_photos, usable_photos
 from msca.learning.history import read_history
 from msca.learning.run import kept_states
-from msca.model.segmenter import load_parser
-from msca.pretrained.synthesizer import model_folder
+from msca.model.segmenter import load_segmenter
+from msca.pretrained.models import model_folder
 from msca.relatives.baselines import variant_recipe
 
 KEPT = 'phase', 'iteration', 'held_out_l1', 'held_out_l1_other', 'column_spread'
@@ -43,7 +43,7 @@ def main():
     warnings.simplefilter('ignore')
     torch.set_num_threads(1)
     plan, (train, valid) = read_plan(a.series), split_scenes(open_dataset(a.data, None, SCENE_LABELS))
-    materials = usable_photos(plan.config, plan.shape, Materials(train, valid, SCENE_LABELS, load_parser(model_folder(a.parser))[0].parse, variant_recipe))
+    materials = usable_photos(plan.config, plan.shape, Materials(train, valid, SCENE_LABELS, load_segmenter(model_folder(a.parser))[0].parse, variant_recipe))
     run = model_run('msca', plan.seeds[0], replace(plan.config, pretrain_epochs=0), plan.shape, some_photos(materials, plan.photos), a.run)
     if kept_states(a.run): run.resume()
     run.run(progress=False)

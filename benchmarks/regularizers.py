@@ -35,9 +35,11 @@ from msca.learning.callbacks import DiscriminatorStep, recompute_batchnorm
 from msca.learning.history import read_history
 from msca.learning.learner import TrainingConfig, adam
 from msca.learning.run import TrainingRun
-from msca.model.segmenter import load_parser
-from msca.model.synthesizer import SynthesizerConfig, save_synthesizer
-from msca.pretrained.synthesizer import Synthesizer, model_folder
+from msca.model.segmenter import load_segmenter
+from msca.model.checkpoint import save_synthesizer
+from msca.model.synthesizer import SynthesizerConfig
+from msca.pretrained.models import model_folder
+from msca.pretrained.synthesizer import Synthesizer
 from train_shipped import COMMON, RECIPES, SHAPES, every, sources
 
 COLUMNS = dict(psnr='psnr_right', distance='distance_right', high_frequency='high_frequency')
@@ -93,7 +95,7 @@ def build(trial, folder, a):
     if trial == 'reconstruction': config = replace(config, losses=replace(config.losses, adversarial=0., feature_matching=0.))
     train, valid = sources('photos', a.data, 'smooth')
     run = TrainingRun(folder, every(train, 4*a.iterations), every(valid, 8), SCENE_LABELS, config, SynthesizerConfig(len(SCENE_LABELS), **SHAPES['smooth']),
-                      parser=load_parser(model_folder(None))[0].parse, init=a.init)
+                      segmenter=load_segmenter(model_folder(None))[0].parse, init=a.init)
     if trial == 'no-spectral-norm':
         for m in list(run.discriminator.modules()):
             if parametrize.is_parametrized(m): parametrize.remove_parametrizations(m, 'weight')

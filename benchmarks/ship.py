@@ -5,8 +5,8 @@ Writes msca/pretrained_models/NAME with the synthesizer in half precision and th
 import argparse
 from pathlib import Path
 
-from msca.model.segmenter import load_parser, save_parser
-from msca.model.synthesizer import load_synthesizer, save_synthesizer
+from msca.model.segmenter import load_segmenter, save_segmenter
+from msca.model.checkpoint import load_synthesizer, save_synthesizer
 
 PHOTOS = 'trained on SIFT Flow, LabelMe Facade, Stanford Background, MSRC and CamVid photos plus procedural scenes; research, non-commercial use only'
 NOTICES = {'scenes-256': PHOTOS, 'scenes-128': PHOTOS, 'procedural-128': 'trained on procedural scenes alone; Apache-2.0, free for any use'}
@@ -21,12 +21,12 @@ def main():
     a = ap.parse_args()
     out = Path(__file__).parents[1]/'msca'/'pretrained_models'/a.name
     model, label_set, meta = load_synthesizer(a.run)
-    parser, parsed = load_parser(a.parser)
+    parser, parsed = load_segmenter(a.parser)
     if parsed.classes != label_set.classes: ap.error('the parser has other classes than the synthesizer')
     training = meta.get('training') or {}
     if training.get('perceptual_weights'): training['perceptual_weights'] = Path(training['perceptual_weights']).name  # not where it lay
     save_synthesizer(model, label_set, a.size or meta['size'], out, dict(notice=NOTICES[a.name], training=training), half=True)
-    save_parser(parser, label_set, out)
+    save_segmenter(parser, label_set, out)
     for f in out.iterdir(): f.chmod(0o644)
     print(f'{out}: {sum(f.stat().st_size for f in out.iterdir())/2**20:.1f} MiB')
 

@@ -27,8 +27,8 @@ import torch
 from held_out import held_out_side
 from msca.base.labels import SCENE_LABELS, UNLABELLED
 from msca.data.datasets import MixedScenes, ProceduralScenes, SceneFolder
-from msca.learning.segmenter_training import parser_accuracy, train_parser
-from msca.model.segmenter import ParserConfig, load_parser, save_parser
+from msca.learning.segmenter_training import segmenter_accuracy, train_segmenter
+from msca.model.segmenter import SegmenterConfig, load_segmenter, save_segmenter
 
 FOLDERS = 'siftflow', 'labelmefacade', 'stanford_background', 'msrc_v2', 'camvid'
 
@@ -52,8 +52,8 @@ def scenes_of(kind, n_procedural, size):
 
 def measure(parser, held_out, size):
     "Accuracy by source on whole scenes of twice the training size, and of the training size."
-    return dict(short_side=2*size, held_out={k: parser_accuracy(parser, v, 2*size) for k, v in held_out.items()},
-                pixel_accuracy_at_training_size={k: parser_accuracy(parser, v, size)['pixel_accuracy'] for k, v in held_out.items()})
+    return dict(short_side=2*size, held_out={k: segmenter_accuracy(parser, v, 2*size) for k, v in held_out.items()},
+                pixel_accuracy_at_training_size={k: segmenter_accuracy(parser, v, size)['pixel_accuracy'] for k, v in held_out.items()})
 
 
 def arguments():
@@ -84,12 +84,12 @@ def main():
     out.mkdir(parents=True, exist_ok=True)
     train, held_out = scenes_of(a.kind, a.procedural, a.size)
     weights = None if a.kind == 'procedural' or a.start else a.encoder or 'torchvision'
-    config = ParserConfig.for_size(len(SCENE_LABELS), a.size, a.width)
+    config = SegmenterConfig.for_size(len(SCENE_LABELS), a.size, a.width)
     watched = MixedScenes(list(held_out.values()))
-    parser = train_parser(train, watched, config, a.epochs, a.size, a.batch_size, a.lr, a.balance, a.seed, weights,
-                          a.start and load_parser(a.start)[0], not a.float32, progress=False, callbacks=[CSVLogger(out/'log.csv')])
+    parser = train_segmenter(train, watched, config, a.epochs, a.size, a.batch_size, a.lr, a.balance, a.seed, weights,
+                          a.start and load_segmenter(a.start)[0], not a.float32, progress=False, callbacks=[CSVLogger(out/'log.csv')])
     seconds = round(time.time() - start)
-    save_parser(parser, SCENE_LABELS, out)
+    save_segmenter(parser, SCENE_LABELS, out)
     command = f"OMP_NUM_THREADS=1 python benchmarks/train_parser.py {a.kind} --epochs {a.epochs} --procedural {a.procedural} --size {a.size}"
     command += f" --width {a.width} --batch-size {a.batch_size} --lr {a.lr} --balance {a.balance} --seed {a.seed}" + (' --encoder FILE' if a.encoder else '') + (' --start STAGE1' if a.start else '')
     metrics = dict(command=command, seed=a.seed, hardware=a.hardware, torch=torch.__version__, seconds=seconds, training_scenes=len(train),

@@ -31,7 +31,7 @@ from msca.data.datasets import MixedScenes, ProceduralScenes, SceneFolder
 from msca.learning.learner import TrainingConfig
 from msca.learning.losses import LossWeights
 from msca.learning.run import TrainingRun, kept_states
-from msca.model.segmenter import load_parser
+from msca.model.segmenter import load_segmenter
 from msca.model.synthesizer import find_variant
 
 FOLDERS = ('siftflow', 'labelmefacade', 'stanford_background', 'msrc_v2', 'camvid')  # of $MSCA_DATA
@@ -84,14 +84,14 @@ def main():
     if a.which == 'photos' and not a.data: ap.error('photos wants --data')
     warnings.simplefilter('ignore')
     torch.set_num_threads(1)
-    parser = load_parser(a.parser)[0].parse if a.parser else None
+    parser = load_segmenter(a.parser)[0].parse if a.parser else None
     order = RUNS[a.which]
     for name in [a.only] if a.only else order:
         train, valid = sources(a.which, a.data, name)
         config = TrainingConfig(**{**COMMON, 'perceptual_weights': a.perceptual_weights, **RECIPES[name]})
         init = a.init or (a.out/order[order.index(name)-1] if name != 'small' else None)
         shape = find_variant(a.variant).config(len(SCENE_LABELS), **SHAPES.get(name, {}))
-        run = TrainingRun(a.out/name, every(train, SCENES.get(name, len(train))), every(valid, 32), SCENE_LABELS, config, shape, parser=parser, init=init, variant=a.variant)
+        run = TrainingRun(a.out/name, every(train, SCENES.get(name, len(train))), every(valid, 32), SCENE_LABELS, config, shape, segmenter=parser, init=init, variant=a.variant)
         if a.resume and kept_states(a.out/name): run.resume()
         start, done = time.time(), run.iteration
         print(run.describe(), flush=True)

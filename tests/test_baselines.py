@@ -14,12 +14,15 @@ import torch.nn.functional as F
 warnings.filterwarnings('ignore', category=FutureWarning)
 
 from msca.base.labels import SCENE_LABELS, InputError, one_hot
-from msca.data.procedural import procedural_layout, procedural_style, render
+from msca.data.layouts import procedural_layout
+from msca.data.styles import procedural_style
+from msca.data.render import render
 from msca.data.scene import image_to_tensor
 from msca.learning.learner import AttentionPretrainer, TrainingConfig
-from msca.model.synthesizer import VARIANTS, SynthesizerConfig, build_synthesizer, find_variant, load_synthesizer, save_synthesizer
+from msca.model.checkpoint import load_synthesizer, save_synthesizer
+from msca.model.synthesizer import VARIANTS, SynthesizerConfig, build_synthesizer, find_variant
 from msca.model.tiles import synthesize_in_tiles
-from msca.pretrained.synthesizer import fold_spectral_norm
+from msca.pretrained.models import fold_spectral_norm
 from msca.relatives.baselines import RECIPES, variant_recipe
 from msca.relatives.spade_vae import VAEConfig
 from msca.steering.explain import explain_synthesis
@@ -116,7 +119,7 @@ def test_checkpoints_name_their_variant(pairs, tmp_path):
     code = f'''
 import sys, torch
 from pathlib import Path
-from msca.model.synthesizer import load_synthesizer
+from msca.model.checkpoint import load_synthesizer
 root = Path({str(tmp_path)!r})
 c1, x2, c2, pictures = torch.load(root/'pictures.pt')
 load_synthesizer(root/'msca')

@@ -64,8 +64,8 @@ def test_equal_to_uncached(photos, tmp_path):
 @pytest.mark.skipif('MSCA_DATA' not in os.environ, reason='needs real photos in $MSCA_DATA')
 def test_equal_to_uncached_on_real_photos(tmp_path):
     "Real photos of all sizes, the shipped parser."
-    from msca.model.segmenter import load_parser
-    parser = load_parser(Path(cache_module.__file__).parent/'pretrained_models'/'scenes-128')[0].parse
+    from msca.model.segmenter import load_segmenter
+    parser = load_segmenter(Path(cache_module.__file__).parent/'pretrained_models'/'scenes-128')[0].parse
     folders = [SceneFolder(p) for p in sorted(Path(os.environ['MSCA_DATA']).iterdir()) if (p/'classes.txt').is_file()]
     scenes = MixedScenes(folders)
     some = Subset(scenes, range(0, len(scenes), 211))

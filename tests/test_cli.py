@@ -18,7 +18,7 @@ import pytest
 from msca.base.labels import SCENE_LABELS, UNLABELLED, colorize
 from msca.commands.cli import build_parser, main
 from msca.data.datasets import write_scenes
-from msca.data.procedural import procedural_scene
+from msca.data.render import procedural_scene
 from msca.data.scene import load_labels
 
 COMMANDS = next(a for a in build_parser()._actions if a.dest == 'command').choices  # name → its own parser
@@ -31,14 +31,15 @@ GOOD = ('synth', '--layout', 'layout.png', '--exemplar', 'photo.png', '--out', '
 def model(tmp_path_factory):
     "A checkpoint with a parser, small and untrained, so that tests are quick and need no shipped model."
     import torch
-    from msca.model.segmenter import ParserConfig, SceneParser, save_parser
-    from msca.model.synthesizer import SceneSynthesizer, SynthesizerConfig, save_synthesizer
+    from msca.model.segmenter import SegmenterConfig, SceneSegmenter, save_segmenter
+    from msca.model.checkpoint import save_synthesizer
+    from msca.model.synthesizer import SceneSynthesizer, SynthesizerConfig
     torch.manual_seed(0)
     folder, five = tmp_path_factory.mktemp('models')/'tiny', (8,)*5
     widths = dict.fromkeys(('pyramid_widths', 'image_channels', 'label_channels', 'slots', 'widths', 'spade_hidden'), five)
     config = SynthesizerConfig(17, mlp_width=8, init_gain=1., **widths)
     save_synthesizer(SceneSynthesizer(config), SCENE_LABELS, 64, folder)
-    save_parser(SceneParser(ParserConfig(17, width=2)), SCENE_LABELS, folder)
+    save_segmenter(SceneSegmenter(SegmenterConfig(17, width=2)), SCENE_LABELS, folder)
     return folder
 
 
@@ -277,7 +278,7 @@ MODELS = {
     'broken parser JSON': (lambda: Path('model/parser.json').write_text('{'), 'parser.json', 'JSON'),
     'truncated parser': (lambda: cut('model/parser.safetensors'), 'parser.safetensors'),
     'no parser weights': (lambda: Path('model/parser.safetensors').unlink(), 'parser.safetensors', 'no such file'),
-    'no parser': (lambda: Path('model/parser.json').unlink(), "'model' has no parser", 'label map')}
+    'no parser': (lambda: Path('model/parser.json').unlink(), "'model' has no segmenter", 'label map')}
 
 
 @pytest.mark.parametrize('fault', MODELS)
@@ -319,7 +320,7 @@ def test_folder_that_is_no_model(here, capsys):
     Path('empty').mkdir()
     for command in (GOOD, ('labels',)): refused(capsys, here, (*command, '--model', 'empty'), 'empty', 'config.json')
     Path('model/parser.json').unlink()
-    refused(capsys, here, ('parse', '--image', 'photo.png', '--out', 'm.png', '--model', 'model'), 'no parser')
+    refused(capsys, here, ('parse', '--image', 'photo.png', '--out', 'm.png', '--model', 'model'), 'no segmenter')
     edit_config(label_set=None)
     refused(capsys, here, ('labels', '--model', 'model'), 'config.json', 'label_set')
 
@@ -726,7 +727,7 @@ def test_train_then_synth_then_resume(here, capsys, monkeypatch):
 
     def stopped(*_, **__): raise KeyboardInterrupt
     with monkeypatch.context() as patched:  # Ctrl-C before anything is trained
-        patched.setattr(msca.learning.segmenter_training, 'train_parser', stopped)
+        patched.setattr(msca.learning.segmenter_training, 'train_segmenter', stopped)
         code, _, err = run(capsys, *SMALL, '--out', 'run')
     assert (code, err) == (130, 'msca: stopped; go on with: msca train --out run --resume\n')
     assert [p.name for p in Path('run').iterdir()] == ['options.json']
@@ -766,7 +767,7 @@ def test_train_on_a_folder_keeps_its_own_classes(here, capsys, dataset):
     code, said, err = run(capsys, *TRAIN, '--epochs', '0,1', '--pretrain-epochs', '0', '--warmup-epochs', '0', '--parser-epochs', '0')
     assert code == 0 and not err and '12 photos' in said, err
     assert [line.split()[-1] for line in run(capsys, 'labels', '--model', 'r')[1].splitlines()[:2]] == ['Himmel', 'Berg']
-    refused(capsys, here, (*GOOD, '--model', 'r'), 'no parser')
+    refused(capsys, here, (*GOOD, '--model', 'r'), 'no segmenter')
     assert synth(capsys, '--model', 'r', '--exemplar-layout', 'map.png')[0].shape == (32, 32, 3)
 
 

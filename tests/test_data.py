@@ -14,8 +14,8 @@ from complaints import complaint
 from msca.base.labels import InputError, SCENE_LABELS, UNLABELLED, colorize
 from msca.data.check import check_dataset
 from msca.data.datasets import MixedScenes, ProceduralScenes, SceneFolder, place_of, split_by_place, write_scenes
-from msca.data.procedural import procedural_scene
 from msca.base.files import save_image
+from msca.data.render import procedural_scene
 from msca.data.scene import Scene, load_labels, load_photo
 
 

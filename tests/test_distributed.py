@@ -17,7 +17,7 @@ from msca.base.labels import InputError
 from msca.learning.history import read_history
 from msca.learning.launch import launch
 from msca.learning.run import newest_state
-from msca.model.synthesizer import load_synthesizer
+from msca.model.checkpoint import load_synthesizer
 
 TORCHRUN = sys.executable, '-W', 'ignore', '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2', '--shutdown-timeout', '120'
 

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from msca.base.labels import SCENE_LABELS, InputError
 from msca.data.datasets import ProceduralScenes, SceneFolder, place_of, write_scenes
-from msca.data.procedural import procedural_scene
+from msca.data.render import procedural_scene
 from msca.data.scene import Scene
 from msca.evidence import metrics
 from msca.evidence.metrics import PAPER_METRICS, SQUEEZENET_METRICS, Backbones, FrechetDistance, Unavailable

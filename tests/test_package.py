@@ -30,6 +30,7 @@ def wheel(tmp_path_factory):
     done = subprocess.run([sys.executable, *command], cwd=source, capture_output=True, text=True)
     if done.returncode and not here: pytest.skip('neither setuptools nor a network to build a wheel with')
     assert done.returncode == 0, done.stderr[-2000:]
+    assert 'absent from the `packages` configuration' not in done.stdout+done.stderr  # setuptools, of a folder that it takes for a forgotten package
     return next(out.glob('msca-*.whl'))
 
 
@@ -60,6 +61,9 @@ def test_wheel_holds_the_models(wheel, names):
 def test_wheel_holds_the_page_of_the_app(names): assert 'msca/app/app.ipynb' in names
 
 
+def test_type_checkers_read_the_annotations(names): assert 'msca/py.typed' in names
+
+
 @pytest.mark.parametrize('model', MODELS)
 def test_models_have_a_card(names, model):
     assert f'msca/pretrained_models/{model}/MODEL_CARD.md' in names
@@ -68,7 +72,7 @@ def test_models_have_a_card(names, model):
 def test_wheel_holds_nothing_else(wheel, names):
     "No notebooks, tests, caches or leftovers; small enough to download."
     model = r'pretrained_models/[\w-]+/(config\.json|parser\.json|(model|parser)\.safetensors|MODEL_CARD\.md)'
-    inside = rf'msca/(\w+/\w+\.py|\w+\.py|{model}|app/\w+\.ipynb|samples/[\w-]+\.\w+)|msca-[\w.]+\.dist-info/.+'
+    inside = rf'msca/(py\.typed|\w+/\w+\.py|\w+\.py|{model}|app/\w+\.ipynb|samples/[\w-]+\.\w+)|msca-[\w.]+\.dist-info/.+'
     assert [n for n in names if not re.fullmatch(inside, n)] == []
     assert wheel.stat().st_size < 50 * 2**20
     assert re.fullmatch(r'msca-\d+\.\d+\S*-py3-none-any\.whl', wheel.name)

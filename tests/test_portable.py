@@ -14,10 +14,10 @@ from msca.base.labels import colorize
 from msca.commands.cli import main
 from msca.commands.picture import demo_inputs
 from msca.data.scene import indexed_image
-from msca.model.portable import PortableParser, PortableSynthesizer, export_program
-from msca.model.segmenter import load_parser
+from msca.model.portable import PortableSegmenter, PortableSynthesizer, export_program
+from msca.model.segmenter import load_segmenter
 from msca.model.synthesizer import build_synthesizer, find_variant
-from msca.pretrained.synthesizer import model_folder
+from msca.pretrained.models import model_folder
 
 ISOLATED = [sys.executable, '-W', 'ignore', '-c',
             'import sys; sys.modules["msca"] = None\nimport runpy; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name="__main__")']
@@ -60,7 +60,7 @@ def test_synthesizer(folder, synthesizer, size):
 def test_parser(folder):
     photo = np.array(demo_inputs(128)[1]['photo'].resize((160, 128)))[None]
     with torch.inference_mode():
-        wanted = PortableParser(load_parser(model_folder())[0])(torch.from_numpy(photo)).numpy()
+        wanted = PortableSegmenter(load_segmenter(model_folder())[0])(torch.from_numpy(photo)).numpy()
         program = torch.export.load(folder/'parser.pt2').module()(torch.from_numpy(photo)).numpy()
     graph, = onnxruntime.InferenceSession(str(folder/'parser.onnx')).run(None, dict(photo=photo))
     assert len(np.unique(wanted)) > 2

@@ -21,9 +21,10 @@ warnings.filterwarnings('ignore', category=FutureWarning)
 from msca.base.labels import InputError, LabelSet
 from msca.commands.cli import main
 from msca.evidence.report import Report
-from msca.model.segmenter import load_parser
-from msca.model.synthesizer import SceneSynthesizer, SynthesizerConfig, load_synthesizer, save_synthesizer
-from msca.pretrained.synthesizer import model_folder
+from msca.model.segmenter import load_segmenter
+from msca.model.checkpoint import load_synthesizer, save_synthesizer
+from msca.model.synthesizer import SceneSynthesizer, SynthesizerConfig
+from msca.pretrained.models import model_folder
 
 torch.set_num_threads(1)
 MODEL = ['--model', 'procedural-128', '--device', 'cpu']
@@ -35,7 +36,7 @@ def features(tmp_path_factory):
     "Options for SqueezeNet's metrics, with weights from the shipped parser's encoder."
     from safetensors.torch import save_file
     path = tmp_path_factory.mktemp('weights')/'squeezenet.safetensors'
-    encoder = load_parser(model_folder())[0].encoder.features
+    encoder = load_segmenter(model_folder())[0].encoder.features
     save_file({f'features.{k}': v.contiguous() for k, v in encoder.state_dict().items()}, path)
     return ['--features', 'squeezenet', '--weights', str(path)]
 

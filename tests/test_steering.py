@@ -242,7 +242,7 @@ def files(tmp_path_factory):
         root = Path(os.environ['MSCA_DATA'])/'siftflow'
         names = sorted(p.stem for p in (root/'labels').glob('*.png'))[::400][:3]
         return [root/'labels'/f'{n}.png' for n in names[:2]], [next((root/'images').glob(f'{n}.*')) for n in names], folder
-    from msca.data.procedural import procedural_scene
+    from msca.data.render import procedural_scene
     for i in range(3):
         scene = procedural_scene(50+i, 64)
         scene.image.save(folder/f'{i}.jpg')

@@ -23,7 +23,8 @@ from msca.learning.learner import TrainingConfig
 from msca.learning.losses import LossWeights
 from msca.learning.run import TrainingRun, kept_states
 from msca.learning.samples import stage_loaders
-from msca.model.synthesizer import SynthesizerConfig, load_synthesizer
+from msca.model.checkpoint import load_synthesizer
+from msca.model.synthesizer import SynthesizerConfig
 
 torch.set_num_threads(1)
 EIGHT = (8,)*5
@@ -229,7 +230,9 @@ def test_saved_model_paints_as_in_training(whole):
 @pytest.mark.slow
 def test_learns_eight_scenes(tmp_path):
     "Eight scenes at 64×64: within five minutes of processor time the unseen half of a scene is painted at 20 dB, and 3 dB worse when the exemplar shows another style."
-    from msca.data.procedural import procedural_layout, procedural_style, render
+    from msca.data.layouts import procedural_layout
+    from msca.data.styles import procedural_style
+    from msca.data.render import render
     from msca.data.scene import Scene
 
     class Scenes(list):

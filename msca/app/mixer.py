@@ -20,7 +20,9 @@ from PIL import Image, ImageOps
 
 from .studio import Studio, uploaded
 from ..base.labels import colorize
-from ..data.procedural import procedural_layout, procedural_style, render
+from ..data.layouts import procedural_layout
+from ..data.styles import procedural_style
+from ..data.render import render
 
 # %% ../../nbs/610_app.mixer.ipynb #1c5f7afc
 LOOK = '''

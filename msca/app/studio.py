@@ -98,10 +98,10 @@ class Studio(T.HasTraits):
         layout,  # path, PIL image, array or scene
     ) -> np.ndarray:  # uint8 h×w
         "A label map as the model's ids at the studio's size."
-        ids, (h, w) = self.s.read_layout(layout, self.size, None if isinstance(layout, Scene) else self.s.label_set)
-        if h*w <= MAX_PIXELS: return ids[:h, :w]
-        name = layout if isinstance(layout, (str, os.PathLike)) else 'layout'
-        raise InputError(f"{name}: becomes {w}×{h} pixels; layouts of up to {MAX_PIXELS} pixels can be used here")
+        ready = self.s.read_layout(layout, self.size, None if isinstance(layout, Scene) else self.s.label_set)
+        (h, w), name = ready.size, ready.name
+        if h*w > MAX_PIXELS: raise InputError(f"{name}: becomes {w}×{h} pixels; layouts of up to {MAX_PIXELS} pixels can be used here")
+        return ready.unpadded
 
     def read_exemplar(self,
         photo,  # path, PIL image, array or scene
@@ -124,19 +124,19 @@ class Studio(T.HasTraits):
         name:str,  # of the exemplar
     ) -> Explanation:
         "The layout in one exemplar's style, with what the attention did."
-        return self.s.explanation(ids, self.exemplars[name], size=0, exemplar_size=0)
+        return self.s.trace(self.s.read_layout(ids, 0), self.s.read_exemplar(self.exemplars[name], size=0))
 
     def _read(self, scene):
         "An exemplar's style vectors; read once."
-        if id(scene) not in self._styles: self._styles[id(scene)] = scene, self.s.read_styles([scene], size=0)[0]
+        if id(scene) not in self._styles: self._styles[id(scene)] = scene, self.s.read_styles([self.s.read_exemplar(scene, size=0)])[0]
         return self._styles[id(scene)][1]
 
     def _target_of(self, ids):
         "A layout's features and size; the last one is kept."
         key = ids.shape, ids.tobytes()
         if self._target is None or self._target[0] != key:
-            onehot, mask, size = self.s.prepare_layout(ids, 0)
-            self._target = key, (read_target(self.s.model, onehot, mask), size)
+            ready = self.s.read_layout(ids, 0)
+            self._target = key, (read_target(self.s.model, *ready.tensors(self.s.device)), ready.size)
         return self._target[1]
 
 # %% ../../nbs/600_app.studio.ipynb #f8d392e5

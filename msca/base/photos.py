@@ -105,7 +105,7 @@ def _decode(img, file):
 
 def _readable(source, what):
     "What Pillow can open, and its name: a path, or the bytes of a file object or upload."
-    if not isinstance(source, (str, os.PathLike)): return BytesIO(_bytes_of(source, what)), what
+    if not isinstance(source, (str, os.PathLike)): return BytesIO(_bytes_of(source, name := picture_name(source, what))), name
     path = regular_file(source, 'an image file')
     if path.stat().st_size == 0: raise InputError(f'{path}: the file is empty')
     if path.suffix.lower() in _RAW: raise InputError(f"{path}: the raw data of a camera; export it as JPEG or PNG")
@@ -154,7 +154,8 @@ def picture_name(
 ):
     "What to call a picture in messages: its file if it has one."
     if isinstance(source, (str, os.PathLike)): return source
-    return getattr(source, 'filename', '') or otherwise if isinstance(source, Image.Image) else otherwise
+    name = getattr(source, 'filename' if isinstance(source, Image.Image) else 'name', None)
+    return name if isinstance(name, str) and name else otherwise
 
 
 def _one_line(e): return plain_text(e, 120) or type(e).__name__

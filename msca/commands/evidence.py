@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['TASK_NAMES', 'HELD_OUT', 'COMMANDS', 'add_scene_options', 'add_task_options', 'check_questions', 'question_scenes',
-           'chosen_parser', 'chosen_metrics', 'weight_files', 'Examination', 'evaluate_model', 'model_names',
-           'check_same_classes', 'compare', 'series_scenes', 'series_parser', 'series_plan', 'check_series',
+           'chosen_segmenter', 'chosen_metrics', 'weight_files', 'Examination', 'evaluate_model', 'model_names',
+           'check_same_classes', 'compare', 'series_scenes', 'series_segmenter', 'series_plan', 'check_series',
            'reproduce']
 
 # %% ../../nbs/940_commands.evidence.ipynb #f1224e20
@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from ..base.labels import SCENE_LABELS, InputError
-from .options import COUNT, TRAINING_SIDE, add_model_options, check_inputs, check_writable, device_name, load_synthesizer, progress_bar, whole_number
+from .options import COUNT, TRAINING_SIDE, add_model_options, check_inputs, check_writable, device_name, open_model, progress_bar, whole_number
 from .training import RECIPE_OPTIONS, _kind, epoch_lines, opened_dataset, split_scenes, training_recipe
 from ..data.published import FORMATS, open_dataset
 
@@ -91,17 +91,17 @@ def question_scenes(
     return scenes, pool, f'{n} of {len(side)} photos of {source.name}, {words}; pool of exemplars: {len(pool)} photos' + (f' of {pool.name}' if args.pool else '')
 
 # %% ../../nbs/940_commands.evidence.ipynb #d7459484
-def chosen_parser(
+def chosen_segmenter(
     wanted,  # what was given for `--parser`
     model,  # the first `Synthesizer`
 ) -> tuple:  # (function from photo to ids, or None; in words)
     "The parser that reads exemplars and judges layouts."
-    from msca.model.segmenter import load_parser
-    from msca.pretrained.synthesizer import model_folder
-    if wanted is None and model.parser is not None: return model.parser, f'parsed by the parser of {model.name}'
+    from msca.model.segmenter import load_segmenter
+    from msca.pretrained.models import model_folder
+    if wanted is None and model.segmenter is not None: return model.segmenter, f'parsed by the parser of {model.name}'
     folder = model_folder(wanted)
     if wanted is None and not (folder/'parser.json').is_file(): return None, 'annotated, as there is no parser'
-    net, known = load_parser(folder)
+    net, known = load_segmenter(folder)
     place = folder.resolve()
     if known.classes == model.label_set.classes: return net.to(model.device).parse, f'parsed by the parser of {place.parent.name if place.name == "parser" else place.name}'
     if wanted: raise InputError(f"{wanted}: its parser knows other classes than {model.name}")
@@ -142,7 +142,7 @@ class Examination:
         from msca.data.cache import cache_folder, weights_digest
         from msca.evidence.retrieval import build_tasks
         self.args, self.label_set, self.size = args, model.label_set, args.size or model.size
-        self.parse, exemplar_maps = chosen_parser(args.parser, model)
+        self.parse, exemplar_maps = chosen_segmenter(args.parser, model)
         self.scenes, self.pool, words = scenes or question_scenes(args, model.label_set, self.size)
         names = args.tasks or TASK_NAMES[:3]+TASK_NAMES[3:]*bool(args.procedural)
         self.tasks = build_tasks(names, self.scenes, self.size, pool=self.pool, cache=cache_folder() if 'retrieving' in names else None, progress=progress_bar)
@@ -178,7 +178,7 @@ def evaluate_model(args):
     from msca.evidence.report import earlier_report
     from msca.base.files import save_image
     earlier_report(out)  # before anything is loaded or measured
-    s = load_synthesizer(args.model, args.device, args.vgg_weights)
+    s = open_model(args.model, args.device, args.vgg_weights)
     examination = Examination(args, s)
     c = Comparison({s.name: examination.report(s, s.name, out)})
     save_image(picture_sheet(c, spread_questions(examination.tasks, 4), s.label_set), out.with_suffix('.png'))
@@ -215,8 +215,8 @@ def check_same_classes(
     models:dict,  # name → shipped model or checkpoint folder
 ):
     "Fail, before anything is measured, at a model that is not there or knows other classes than the first."
-    from msca.pretrained.synthesizer import model_folder
-    from msca.model.synthesizer import read_config
+    from msca.pretrained.models import model_folder
+    from msca.model.checkpoint import read_config
     classes = {name: read_config(model_folder(m))['label_set'].get('classes') for name, m in models.items()}
     first = next(iter(classes))
     other = next((n for n in classes if classes[n] != classes[first]), None)
@@ -234,7 +234,7 @@ def compare(args):
     check_same_classes(models)
     examination, reports = None, {}
     for name, model in models.items():
-        s = load_synthesizer(model, args.device, args.vgg_weights)
+        s = open_model(model, args.device, args.vgg_weights)
         examination = examination or Examination(args, s)
         print(name, flush=True)
         reports[name] = examination.report(s, name, out/'reports'/f'{name}.json')
@@ -290,28 +290,28 @@ def series_scenes(
     return *split_scenes(source), f'photos of {source.name}'
 
 
-def series_parser(
+def series_segmenter(
     args,  # what argparse read
     folder:Path,  # of the series
     train,  # training scenes
     valid,  # held-out scenes
     size:int,  # network size
     device,
-):  # `SceneParser`
+):  # `SceneSegmenter`
     "The parser that all models share: a given one, or one that is trained once."
-    from msca.model.segmenter import ParserConfig, load_parser, save_parser
-    from msca.learning.segmenter_training import train_parser
-    from msca.pretrained.synthesizer import model_folder
+    from msca.model.segmenter import SegmenterConfig, load_segmenter, save_segmenter
+    from msca.learning.segmenter_training import train_segmenter
+    from msca.pretrained.models import model_folder
     where = model_folder(args.parser) if args.parser else folder/'parser'
     if args.parser or (where/'parser.json').is_file():
-        net, known = load_parser(where)
+        net, known = load_segmenter(where)
         if known.classes != train.label_set.classes: raise InputError(f"{where}: its parser knows other classes than these scenes; --labels scenes matches them with the shared ones")
         return net.to(device)
     side = min(size, 160)
     print('parser, for all models', flush=True)
-    net = train_parser(train, valid, ParserConfig.for_size(len(train.label_set), side), args.parser_epochs, side, encoder_weights=args.weights,
+    net = train_segmenter(train, valid, SegmenterConfig.for_size(len(train.label_set), side), args.parser_epochs, side, encoder_weights=args.weights,
                        progress=sys.stdout.isatty(), callbacks=[epoch_lines('parser')])
-    save_parser(net, train.label_set, where)
+    save_segmenter(net, train.label_set, where)
     return net.to(device)
 
 
@@ -349,7 +349,7 @@ def _series_materials(args, config, device):
     from msca.relatives.baselines import variant_recipe
     from msca.evidence.reproduce import Materials, usable_photos
     train, valid, words = series_scenes(args, config.size)
-    parser = series_parser(args, Path(args.out), train, valid, config.size, device)
+    parser = series_segmenter(args, Path(args.out), train, valid, config.size, device)
     return usable_photos(config, args.config, Materials(train, valid, train.label_set, parser.parse, variant_recipe, device, args.vgg_weights)), words
 
 
@@ -363,7 +363,7 @@ def reproduce(args):
     "`msca reproduce table1`: train all, ask all, and set it beside the paper's table."
     _check_reproduce(args)
     from msca.evidence.comparison import Comparison, spread_questions, write_comparison
-    from msca.pretrained.synthesizer import best_device
+    from msca.pretrained.models import best_device
     from msca.evidence.reproduce import train_series, write_table1
     args.size, args.seed, args.loss_weights, out = args.size or None, 0, None, Path(args.out)
     for name in _NOT_HERE: setattr(args, name, getattr(args, name, None))
@@ -376,7 +376,7 @@ def reproduce(args):
     try: folders = train_series(plan, materials, out, lambda: [epoch_lines()], sys.stdout.isatty(), lambda text: print(text, flush=True))
     except KeyboardInterrupt: raise KeyboardInterrupt('go on with the same command') from None
     if not args.parser: args.parser = str(out/'parser')
-    models = {n: load_synthesizer(str(f), args.device, args.vgg_weights) for n, f in folders.items()}
+    models = {n: open_model(str(f), args.device, args.vgg_weights) for n, f in folders.items()}
     examination = Examination(args, models[next(iter(models))], _series_questions(args, materials, config.size))
     c = Comparison({n: examination.report(s, n, out/'reports'/f'{n}.json') for n, s in models.items()})
     write_comparison(c, out, spread_questions(examination.tasks), materials.label_set)

@@ -11,15 +11,15 @@ import json
 from pathlib import Path
 
 from ..base.labels import InputError
-from .options import add_model_option, check_writable, load_synthesizer
+from .options import add_model_option, check_writable, open_model
 
 # %% ../../nbs/970_commands.model.ipynb #d737a05d
 def _models_arguments(p): pass
 
 def models(args):
     "`msca models`: the models inside the package."
-    from msca.pretrained.synthesizer import DEFAULT_MODEL, PRETRAINED, shipped_models
-    from msca.model.synthesizer import read_config
+    from msca.pretrained.models import DEFAULT_MODEL, PRETRAINED, shipped_models
+    from msca.model.checkpoint import read_config
     for name, notice in shipped_models().items():
         folder = PRETRAINED/name
         about, mib = read_config(folder), sum(f.stat().st_size for f in folder.glob('*.safetensors'))/2**20
@@ -49,11 +49,11 @@ def export(args):
     out = Path(args.out)
     check_writable(out/'model.json')
     if out.is_dir() and any(out.iterdir()) and not _earlier_export(out): raise InputError(f"{out}: has other files in it; name a new folder, or one of an earlier export")
-    from msca.model.segmenter import load_parser
+    from msca.model.segmenter import load_segmenter
     from msca.model.portable import write_portable
-    from msca.pretrained.synthesizer import model_folder
-    s, folder = load_synthesizer(args.model, 'cpu', args.vgg_weights), model_folder(args.model)
-    parser = load_parser(folder)[0].requires_grad_(False) if (folder/'parser.json').is_file() else None
+    from msca.pretrained.models import model_folder
+    s, folder = open_model(args.model, 'cpu', args.vgg_weights), model_folder(args.model)
+    parser = load_segmenter(folder)[0].requires_grad_(False) if (folder/'parser.json').is_file() else None
     written = write_portable(s.model, parser, s.label_set, s.size, s.notice, out, args.format)
     for p in written: print(f"{p}: {p.stat().st_size/2**20:.1f} MiB" if p.suffix in ('.onnx', '.pt2') else p)
     if 'onnx' in args.format: print(f"try it: python {out/'paint.py'} LAYOUT.png EXEMPLAR.jpg OUT.png")

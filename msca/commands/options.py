@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['COUNT', 'SEED', 'TRAINING_SIDE', 'CommandFailed', 'whole_number', 'picture_side', 'device_name', 'add_model_option',
            'add_model_options', 'add_segmenter_option', 'add_map_options', 'command_parser', 'check_inputs',
-           'check_writable', 'check_output', 'progress_bar', 'load_synthesizer']
+           'check_writable', 'check_output', 'progress_bar', 'open_model']
 
 # %% ../../nbs/900_commands.options.ipynb #33aad719
 import argparse
@@ -74,7 +74,7 @@ def add_segmenter_option(
 ):
     "`--segmenter`."
     p.add_argument('--segmenter', metavar='NAME|DIR',
-                   help="a segmentation model of transformers (id on the Hub, or folder) that reads photos in place of the model's parser")
+                   help="a segmentation model of transformers (id on the Hub, or folder) that reads photos in place of the model's own")
 
 def add_map_options(
     p:argparse.ArgumentParser,  # a command's parser
@@ -147,7 +147,7 @@ def progress_bar(
     from fastprogress.fastprogress import progress_bar as bar
     return bar(items, total=total, leave=False) if sys.stdout.isatty() else items
 
-def load_synthesizer(
+def open_model(
     model:str,  # what was given for `--model`
     device:str,  # and for `--device`
     vgg_weights='imagenet',  # and for `--vgg-weights`

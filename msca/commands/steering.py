@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from ..base.labels import InputError
-from .options import (COUNT, SEED, TRAINING_SIDE, add_map_options, add_model_options, add_segmenter_option, check_inputs, check_output, load_synthesizer,
+from .options import (COUNT, SEED, TRAINING_SIDE, add_map_options, add_model_options, add_segmenter_option, check_inputs, check_output, open_model,
                           picture_side, progress_bar, whole_number)
 
 # %% ../../nbs/920_commands.steering.ipynb #25f6e4ed
@@ -74,7 +74,7 @@ def interpolate(args):
     from msca.steering.interpolation import save_animation, simplex_weights
     from msca.base.files import save_image
     if args.weights: simplex_weights(args.weights, len(args.exemplars))
-    s = load_synthesizer(args.model, args.device, segmenter=args.segmenter)
+    s = open_model(args.model, args.device, segmenter=args.segmenter)
     picture, frames = _interpolated(args, s)
     if args.animation: save_animation(frames, args.animation)
     save_image(picture, args.out)
@@ -83,18 +83,18 @@ def interpolate(args):
 def _interpolated(args, s):
     "The picture that `msca interpolate` is asked for, and the frames of a strip."
     from msca.steering.interpolation import contact_sheet, corner_weights
-    from msca.data.scene import load_labels
-    ready, n = s.read_layout(args.layout, args.size, args.classes, args.palette), len(args.exemplars)
-    ids = ready.ids[:ready.size[0], :ready.size[1]]  # in the model's ids from here on
-    maps = args.exemplar_layouts and [load_labels(m, s.label_set, args.classes, args.palette) for m in args.exemplar_layouts]
-    if args.mask or args.assign: return s.interpolate_space(ids, args.exemplars, _masks(args, ids, s), maps, size=0), None
-    if args.weights: return s.interpolate(ids, *args.exemplars, weights=[args.weights], exemplar_layouts=maps, size=0)[0], None
+    layout, n = s.read_layout(args.layout, args.size, args.classes, args.palette), len(args.exemplars)
+    maps = args.exemplar_layouts or [None]*n
+    if len(maps) != n: raise InputError(f"{len(maps)} exemplar label maps for {n} exemplars; they must agree")
+    exemplars = [s.read_exemplar(x, m, None, args.classes, args.palette) for x, m in zip(args.exemplars, maps)]
+    if args.mask or args.assign: return s.interpolate_space(layout, exemplars, _masks(args, layout.unpadded, s)), None
+    if args.weights: return s.interpolate(layout, *exemplars, weights=[args.weights])[0], None
     if args.corners:
         grid = corner_weights(args.corners, args.corners)
-        pictures = iter(s.interpolate(ids, *args.exemplars, weights=[w for row in grid for w in row], exemplar_layouts=maps, size=0))
+        pictures = iter(s.interpolate(layout, *exemplars, weights=[w for row in grid for w in row]))
         return contact_sheet([[next(pictures) for _ in row] for row in grid]), None
     factors = [j+k/(args.steps-1) for j in range(n-1) for k in range(args.steps-(j < n-2))]  # where two legs meet, one picture
-    frames = s.interpolate(ids, *args.exemplars, factors=factors, exemplar_layouts=maps, size=0)
+    frames = s.interpolate(layout, *exemplars, factors=factors)
     return contact_sheet([frames]), frames
 
 # %% ../../nbs/920_commands.steering.ipynb #11a8775c
@@ -124,16 +124,14 @@ def extrapolate(args):
     from PIL import Image
     from msca.steering.extrapolation import insert_patch
     from msca.base.files import save_image
-    from msca.data.scene import load_labels
-    s = load_synthesizer(args.model, args.device, segmenter=args.segmenter)
-    patch = args.keep_photo and s.read_exemplar(args.exemplar, args.exemplar_layout, None, args.classes, args.palette).photo
-    if args.keep_photo:
-        (h, w), room = patch.shape[:2], args.size or load_labels(args.layout, s.label_set, args.classes, args.palette).shape
-        if h > room[0] or w > room[1]: raise InputError(f"{args.exemplar}: is read at {w}×{h} pixels and does not fit into a picture of {room[1]}×{room[0]}; --keep-photo needs a larger --size")
-    common = dict(size=args.size, exemplar_layout=args.exemplar_layout, classes=args.classes, palette=args.palette)
-    if args.seamless: picture = s.panorama(args.layout, args.exemplar, **common)
-    else: picture = s.extrapolate(args.layout, args.exemplar, seed=args.seed, **common)
-    if args.keep_photo: picture = insert_patch(picture, Image.fromarray(patch))
+    s = open_model(args.model, args.device, segmenter=args.segmenter)
+    exemplar = s.read_exemplar(args.exemplar, args.exemplar_layout, None, args.classes, args.palette)
+    layout = s.read_layout(args.layout, args.size or 0, args.classes, args.palette)
+    (h, w), room = exemplar.ids.shape, layout.size
+    if args.keep_photo and (h > room[0] or w > room[1]):
+        raise InputError(f"{args.exemplar}: is read at {w}×{h} pixels and does not fit into a picture of {room[1]}×{room[0]}; --keep-photo needs a larger --size")
+    picture = s.panorama(layout, exemplar) if args.seamless else s.extrapolate(layout, exemplar, seed=args.seed)
+    if args.keep_photo: picture = insert_patch(picture, Image.fromarray(exemplar.photo))
     save_image(picture, args.out)
     print(f"{args.out}: {picture.width}×{picture.height} pixels; {s}")
 
@@ -162,9 +160,10 @@ def explain(args):
     check_inputs(*inputs)
     from msca.steering.explain import figure_image
     from msca.base.files import save_image
-    s = load_synthesizer(args.model, args.device, segmenter=args.segmenter)
+    s = open_model(args.model, args.device, segmenter=args.segmenter)
     if not one: return _explain_data(args, s, out)
-    told = s.explanation(args.layout, args.exemplar, args.exemplar_layout, args.size, classes=args.classes, palette=args.palette)
+    layout = s.read_layout(args.layout, args.size, args.classes, args.palette)
+    told = s.trace(layout, s.read_exemplar(args.exemplar, args.exemplar_layout, None, args.classes, args.palette))
     save_image(figure_image(told.summary(), 120), out/'summary.png')
     for i in range(len(told.maps)): save_image(figure_image(told.slots(i), 120), out/f'scale{i}.png')
     print(f"{out}: summary.png and scale0.png to scale{len(told.maps)-1}.png; {s}")
@@ -202,14 +201,11 @@ def grid(args):
     from msca.pretrained.synthesizer import grid_picture
     from msca.base.files import save_image
     from msca.data.scene import load_photo
-    s = load_synthesizer(args.model, args.device, segmenter=args.segmenter)
-    ready = [s.read_layout(c, args.size, args.classes, args.palette) for c in args.layouts]
-    layouts = [r.ids[:r.size[0], :r.size[1]] for r in ready]
-    styles = [s.read_exemplar(x) for x in args.exemplars]
-    pictures = iter(s.synthesize([(r, x) for r in ready for x in styles]))
-    rows = [[next(pictures) for _ in styles] for _ in ready]
-    save_image(grid_picture(rows, layouts, [load_photo(x) for x in args.exemplars], s.label_set, args.tile), args.out)
-    print(f"{args.out}: {len(layouts)} layouts down, {len(styles)} exemplars across; {s}")
+    s = open_model(args.model, args.device, segmenter=args.segmenter)
+    layouts = [s.read_layout(c, args.size, args.classes, args.palette) for c in args.layouts]
+    rows = s.grid(layouts, args.exemplars)
+    save_image(grid_picture(rows, [c.unpadded for c in layouts], [load_photo(x) for x in args.exemplars], s.label_set, args.tile), args.out)
+    print(f"{args.out}: {len(layouts)} layouts down, {len(args.exemplars)} exemplars across; {s}")
 
 # %% ../../nbs/920_commands.steering.ipynb #ab39be1b
 COMMANDS = (

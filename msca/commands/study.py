@@ -7,7 +7,6 @@ __all__ = ['PAGE', 'COMMANDS', 'make', 'page', 'ask', 'summary', 'study']
 
 # %% ../../nbs/960_commands.study.ipynb #24a2ed11
 import os
-import signal
 from html import escape
 from importlib.resources import files
 from importlib.util import find_spec
@@ -15,9 +14,9 @@ from pathlib import Path
 
 from ..base.labels import InputError
 from . import app as app_commands
-from .app import HOST, PORT, free_port, voila_running
-from .evidence import add_scene_options, check_questions, check_same_classes, chosen_parser, model_names, question_scenes
-from .options import SEED, check_writable, device_name, load_synthesizer, progress_bar, whole_number
+from .app import PORT, serve
+from .evidence import add_scene_options, check_questions, check_same_classes, chosen_segmenter, model_names, question_scenes
+from .options import SEED, check_writable, device_name, open_model, progress_bar, whole_number
 
 # %% ../../nbs/960_commands.study.ipynb #e8d1521b
 PAGE = Path(files('msca')/'app'/'study.ipynb')
@@ -49,9 +48,9 @@ def make(args):
     from msca.data.cache import cache_folder
     from msca.evidence.report import asked, network_painter
     from msca.evidence.study import Choosing, make_study
-    loaded = {n: load_synthesizer(m, args.device) for n, m in models.items()}
+    loaded = {n: open_model(m, args.device) for n, m in models.items()}
     first = next(iter(loaded.values()))
-    size, (parse, exemplar_maps) = args.size or first.size, chosen_parser(args.parser, first)
+    size, (parse, exemplar_maps) = args.size or first.size, chosen_segmenter(args.parser, first)
     scenes, pool, words = question_scenes(args, first.label_set, size)
     task = Choosing(scenes, size, pool=pool, cache=cache_folder(), seed=args.seed)
     painters = {n: network_painter(s.model, len(s.label_set)) for n, s in loaded.items()}
@@ -67,26 +66,13 @@ def page():  # a widget
     except InputError as e: return W.HTML(f'<p>{escape(str(e))}</p>')
 
 
-def _interrupt(*_): raise KeyboardInterrupt
-
-
 def ask(args):
     "`msca study ask`: the page, until Ctrl-C."
     from msca.evidence.study import Study
     study = Study(args.folder)
     if find_spec('voila') is None: raise InputError("msca study ask needs Voilà, which is not installed: pip install voila")
-    port, app_commands.APP = free_port(args.port), PAGE
-    for name in ('SIGTERM', 'SIGHUP'):
-        if hasattr(signal, name): signal.signal(getattr(signal, name), _interrupt)
-    try:
-        with voila_running(port, {'MSCA_APP_STUDY': str(study.folder.absolute())}) as process:
-            print(f'http://{HOST}:{port}/  (Ctrl-C ends it)', flush=True)
-            if not args.no_browser:
-                import webbrowser
-                webbrowser.open(f'http://{HOST}:{port}/')
-            process.wait()
-            raise RuntimeError("the page's server has ended")
-    except KeyboardInterrupt: print(f'stopped; msca study summary {args.folder}')
+    app_commands.APP = PAGE
+    serve(args.port, {'MSCA_APP_STUDY': str(study.folder.absolute())}, not args.no_browser, f'stopped; msca study summary {args.folder}')
 
 
 def summary(args):

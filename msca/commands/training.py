@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['VARIANT_NAMES', 'LOSSES', 'RECIPE_OPTIONS', 'COMMANDS', 'run_options', 'recall_options', 'check_run_folder',
-           'opened_dataset', 'split_scenes', 'training_scenes', 'epoch_lines', 'training_recipe', 'ParserToCome',
-           'trained_parser', 'train', 'check']
+           'opened_dataset', 'split_scenes', 'training_scenes', 'epoch_lines', 'training_recipe', 'SegmenterToCome',
+           'trained_segmenter', 'train', 'check']
 
 # %% ../../nbs/930_commands.training.ipynb #238e083c
 import argparse
@@ -265,7 +265,7 @@ def training_recipe(
     try: return replace(preset, **given, seed=args.seed, losses=replace(preset.losses, **dict(args.loss_weights or ())))
     except ValueError as e: raise InputError(str(e)) from None
 
-class ParserToCome:
+class SegmenterToCome:
     "Stands in for the run's parser, so that the run can check everything else before the parser is trained."
     def __init__(self): self.net = None
     def __call__(self, photos): return self.net.parse(photos)
@@ -275,7 +275,7 @@ class ParserToCome:
         from msca.data.cache import weights_digest
         return weights_digest(self.net)
 
-def trained_parser(
+def trained_segmenter(
     folder:Path,  # run folder, where it is kept
     train,  # training scenes
     valid,  # held-out scenes
@@ -284,25 +284,25 @@ def trained_parser(
     size:int,  # network size N
     device,  # where it will parse
     cache=None,  # cache folder for decoded photos; None: keep them in memory
-):  # `SceneParser`
+):  # `SceneSegmenter`
     "The run's parser: loaded where it is there already, otherwise trained and saved."
     from fastai.torch_core import default_device
-    from msca.model.segmenter import ParserConfig, load_parser, save_parser
-    from msca.learning.segmenter_training import train_parser
-    if (folder/'parser.json').exists(): return load_parser(folder)[0].to(device)
+    from msca.model.segmenter import SegmenterConfig, load_segmenter, save_segmenter
+    from msca.learning.segmenter_training import train_segmenter
+    if (folder/'parser.json').exists(): return load_segmenter(folder)[0].to(device)
     default_device(-1 if device.type != 'cpu' else False)
     side = min(size, 160)
-    parser = train_parser(train, valid, ParserConfig.for_size(len(label_set), side), args.parser_epochs, side, seed=args.seed,
+    parser = train_segmenter(train, valid, SegmenterConfig.for_size(len(label_set), side), args.parser_epochs, side, seed=args.seed,
                           encoder_weights=args.parser_weights, progress=sys.stdout.isatty(), callbacks=[epoch_lines('parser')], cache=cache)
-    save_parser(parser, label_set, folder)
-    return load_parser(folder)[0].to(device)  # as a resumed run will have it: its weights are rounded in the file
+    save_segmenter(parser, label_set, folder)
+    return load_segmenter(folder)[0].to(device)  # as a resumed run will have it: its weights are rounded in the file
 
 # %% ../../nbs/930_commands.training.ipynb #48f72b8e
 def _check_train(args):
     "What can be known without reading any data; and without torch, unless --init is a model's name."
     check_run_folder(Path(args.out), args.resume)
     if args.init and not Path(args.init).exists():
-        from msca.pretrained.synthesizer import model_folder
+        from msca.pretrained.models import model_folder
         args.init = str(model_folder(args.init))
     if args.resume: recall_options(args)
     if not args.data and not args.procedural: raise InputError('nothing to train on; give --data DIR, --procedural N, or both')
@@ -315,7 +315,7 @@ def train(args):
     "`msca train`: parser and synthesizer, into a run folder; together with the processes that a launcher has started beside this one."
     _check_train(args)
     from msca.learning.launch import process_group
-    from msca.pretrained.synthesizer import best_device
+    from msca.pretrained.models import best_device
     device = best_device(args.device)
     try:
         with process_group(device): finished = _train(args, device)
@@ -332,7 +332,8 @@ def _train(args, device):
     from msca.base.processes import is_main
     from msca.learning.run import TrainingDiverged, TrainingRun, kept_states
     from msca.base.files import write_whole
-    from msca.model.synthesizer import find_variant, read_config
+    from msca.model.checkpoint import read_config
+    from msca.model.synthesizer import find_variant
     config, out, cache = training_recipe(args), Path(args.out), None if args.no_cache else cache_folder(args.cache)
     train_scenes, valid_scenes, label_set = training_scenes(args.data, args.procedural, args.labels, config.size, args.seed,
                                                             args.format, args.only)
@@ -341,7 +342,7 @@ def _train(args, device):
     shape = {k: start.get(k) if getattr(args, k) is None else getattr(args, k) for k in ('noise', 'padding', 'upsampling')}
     try: synthesizer = replace(getattr(find_variant(variant).config, args.config)(len(label_set)), **{k: v for k, v in shape.items() if v is not None})
     except ValueError as e: raise InputError(str(e)) from None
-    parser = ParserToCome() if args.parser_epochs else None
+    parser = SegmenterToCome() if args.parser_epochs else None
     run = TrainingRun(out, train_scenes, valid_scenes, label_set, config, synthesizer, parser, args.vgg_weights, device, args.init, variant,
                       cache)
     if kept_states(out): run.resume()
@@ -352,7 +353,7 @@ def _train(args, device):
         with write_whole(out/'options.json') as part: part.write_text(json.dumps(run_options(args), indent=1))
     try:
         with main_first():
-            if parser: parser.net = trained_parser(out, train_scenes, valid_scenes, label_set, args, config.size, device, cache)
+            if parser: parser.net = trained_segmenter(out, train_scenes, valid_scenes, label_set, args, config.size, device, cache)
     except InputError:
         if first and is_main():  # nothing has begun that these options would bind
             (out/'options.json').unlink(missing_ok=True)

@@ -19,6 +19,7 @@ import struct
 from tempfile import TemporaryFile
 import time
 import warnings
+from zlib import crc32
 from zipfile import ZipFile, ZipInfo
 
 from filelock import FileLock, Timeout
@@ -65,7 +66,7 @@ def _digest(kind, keys, options):
 def weights_digest(
     call,  # a network, a method of one, or any callable whose `digest()` says what it computes
 ):  # 20 hexadecimal digits; None where nothing can be said
-    "What tells one parser from another: class, code, configuration and weights."
+    "What tells one segmenter from another: class, code, configuration and weights."
     if hasattr(call, 'digest'): return call.digest()
     net = getattr(call, '__self__', call)
     if not hasattr(net, 'state_dict'): return None
@@ -104,6 +105,7 @@ class MappedArrays:
             with ZipFile(path) as z:
                 self.about, start = json.loads(z.read('about.json')), _start_of(z, 'arrays')
                 with z.open('shapes.npy') as f: self._shapes = np.load(f, allow_pickle=False)
+                self._at, self._sum = start, z.getinfo('arrays').CRC
                 self._bytes = np.memmap(path, np.uint8, 'r', start, z.getinfo('arrays').file_size).view(np.ndarray)
         except Exception as e: raise InputError(f'{path}: not a whole file of the cache ({str(e) or type(e).__name__})') from None
         ends = np.maximum(self._shapes, [1, 1, 1]).prod(2, dtype=np.int64).cumsum()
@@ -111,6 +113,14 @@ class MappedArrays:
         self._starts = np.concatenate([[0], ends])[:-1].reshape(self._shapes.shape[:2])
 
     def __len__(self): return len(self._shapes if self.rows is None else self.rows)
+
+    def is_whole(self) -> bool:
+        "Whether the arrays are what was written: their checksum, over the bytes that are mapped."
+        got, left = 0, len(self._bytes)
+        with open(self.path, 'rb') as f:          # read, not through the mapping, so that it does not count as this process's memory
+            f.seek(self._at)
+            while left > 0 and (part := f.read(min(left, 2**22))): got, left = crc32(part, got), left-len(part)
+        return left == 0 and got == self._sum
 
     def __getitem__(self, i: int) -> tuple:
         "The arrays of one item, as views into the file."
@@ -160,6 +170,7 @@ def _opened(path, digest, rows):
     try: found = MappedArrays(path, rows)
     except InputError: return None
     if found.about.get('digest') != digest or len(found._shapes) != found.about.get('items'): return None
+    if not found.is_whole(): return warnings.warn(f'{path}: is damaged (its checksum differs), so it is made anew')
     with suppress(OSError): os.utime(path)
     return found
 
@@ -217,7 +228,7 @@ class CacheEntry:
     options: dict    # the settings that shaped the arrays
 
 
-_OURS = re.compile(r'\.?([a-z]+-[0-9a-f]{20}\.zip)(?:\.lock|\.\d+\.tmp)?$')  # the names that the cache gives
+_OURS = re.compile(r'\.?([a-z]+-[0-9a-f]{20}\.zip)(?:\.lock|\.\d+(?:-[0-9a-f]{8})?\.tmp)?$')  # the names that the cache gives
 
 
 def cache_entries(

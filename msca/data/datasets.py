@@ -24,11 +24,12 @@ import warnings
 import numpy as np
 from PIL import Image
 
-from ..base.labels import InputError, LabelSet, SCENE_LABELS, UNLABELLED, VOID_NAMES, label_lut, normalize_name, read_lines, resize_labels
+from ..base.labels import InputError, LabelSet, SCENE_LABELS, UNLABELLED, VOID_NAMES, label_lut, normalize_name, resize_labels
+from ..base.palettes import read_classes, read_lines
 from ..base.photos import MAX_SIDE, identify_image, open_image, photo_size, read_photo, scaled_size
 from .folders import list_folder, plain_name, tell_others
 from .places import place_of, split_at_least, split_by_place
-from .procedural import procedural_scene
+from .render import procedural_scene
 from ..base.files import save_image
 from .scene import Scene, read_ids
 
@@ -387,9 +388,9 @@ class SceneFolder(PairedScenes):
 
     def class_sets(self):
         "The lines of `classes.txt`."
-        own = LabelSet.from_file(self.names_from)
+        own = read_classes(self.names_from)
         for other in self.class_files[1:]:
-            if LabelSet.from_file(other).classes != own.classes: self.remarks.append(f'{other}: names other classes than {self.names_from}, which counts')
+            if read_classes(other).classes != own.classes: self.remarks.append(f'{other}: names other classes than {self.names_from}, which counts')
         return own, own
 
     def read_lists(self):

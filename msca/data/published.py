@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..base.labels import InputError, LabelSet, UNLABELLED, distinct_colors, label_lut, normalize_name, read_lines
+from ..base.labels import InputError, LabelSet, UNLABELLED, label_lut, normalize_name
+from ..base.palettes import distinct_colors, read_classes, read_lines
 from .datasets import PairedScenes, Part, SceneFolder, pick_scenes
 
 # %% ../../nbs/150_data.published.ipynb #5be3d8d3
@@ -104,7 +105,7 @@ class PublishedScenes(PairedScenes):
     def class_sets(self):
         "The published ones, unless a `classes.txt` names others."
         if not self.class_files: return self.written, self.about
-        own = LabelSet.from_file(self.names_from)
+        own = read_classes(self.names_from)
         named, published, numbered = ([normalize_name(c) for c in s.classes] for s in (own, self.about, self.written))
         if named in (published, numbered):
             if named != numbered: self.remarks.append(f'{self.names_from}: lists the published classes, so numbers are read as published, not as its lines')

@@ -16,7 +16,8 @@ import numpy as np
 from PIL import Image
 
 from ..base.labels import InputError, LabelSet, SCENE_LABELS, UNLABELLED
-from ..base.labels import check_ids, colorize, from_colors, label_lut, read_palette, resize_labels
+from ..base.labels import check_ids, colorize, label_lut, resize_labels
+from ..base.palettes import from_colors, read_classes, read_palette
 from ..base.photos import MAX_SIDE, MIN_SIDE, check_sides, load_photo, open_image, picture_name, picture_source
 
 # %% ../../nbs/100_data.scene.ipynb #c0c8cdf4
@@ -29,8 +30,8 @@ def read_ids(
     name=None,             # what to call it in messages; the path by default
 ) -> np.ndarray:  # `uint8` ids `H×W`
     "Read a label map in its own ids: the values of gray or indexed images, the palette's colors of RGB ones and of indexed ones that hold these colors in another order; transparent = unlabelled."
-    source = picture_source(source, 'label map')
     name = name or picture_name(source, 'label map')
+    source = picture_source(source, 'label map')
     if isinstance(source, np.ndarray): a, alpha = source, None
     else:
         img = source if isinstance(source, Image.Image) else open_image(source)
@@ -74,15 +75,14 @@ def _drop_transparent(a, alpha, label_set, name):
 
 # %% ../../nbs/100_data.scene.ipynb #438bbc61
 def load_labels(
-    source,                         # path, PIL image or array of a label map
+    source,                         # path, file object, PIL image or array of a label map
     label_set: LabelSet = SCENE_LABELS,  # the set wanted
     classes=None,                   # the set in which the map is written: path of a `classes.txt`, or a `LabelSet`
     palette=None,                   # a file with the colors in which the map is painted, see `read_palette`
 ) -> np.ndarray:  # `uint8` ids `H×W` of `label_set`, 255 = unlabelled
     "Read a label map into the ids of `label_set`; classes of another set are matched by name, and what is lost is said in a warning."
-    source = picture_source(source, 'label map')
     own = _written_in(source, classes) or label_set
-    name = picture_name(source, 'label map')
+    name, source = picture_name(source, 'label map'), picture_source(source, 'label map')
     if not isinstance(source, (np.ndarray, Image.Image)): source = open_image(source)
     if palette is not None: own = read_palette(palette, own)
     elif _is_painted(source, label_set): own = label_set
@@ -96,10 +96,10 @@ def load_labels(
 def _written_in(source, classes):
     "The label set in which a map is written, if anything says so."
     if isinstance(classes, LabelSet): return classes
-    if classes is not None: return LabelSet.from_file(classes)
-    if isinstance(source, (np.ndarray, Image.Image)): return None
+    if classes is not None: return read_classes(classes)
+    if not isinstance(source, (str, os.PathLike)): return None
     near = nearby_classes(source)
-    return near and LabelSet.from_file(near)
+    return near and read_classes(near)
 
 
 def nearby_classes(

@@ -269,8 +269,8 @@ def spread_questions(
 def _notes(c):
     "What a reader of the tables must know."
     about, settings = c.first.about, c.first.about['settings']
-    n, size = {x['n'] for x in settings['tasks'].values()}, {x['size'] for x in settings['tasks'].values()}
-    lines = [f"Questions per task: {', '.join(map(str, sorted(n)))}, at {size.pop()}×{size.pop() if size else next(iter(settings['tasks'].values()))['size']} pixels."]
+    numbers, sides = (sorted({x[k] for x in settings['tasks'].values()}) for k in ('n', 'size'))
+    lines = [f"Questions per task: {', '.join(map(str, numbers))}, at {' and '.join(f'{side}×{side}' for side in sides)} pixels."]
     lines += [f'{title}: {settings[k]}.' for k, title in (('data', 'Scenes'), ('exemplar_maps', "Exemplars' label maps")) if k in settings]
     lines += ['Value ± half of the 95 % bootstrap interval over questions (metrics of sets have none)' + ('; the best in bold.' if len(c.models) > 1 else '.')]
     lines += [f'Not measured: {k} ({reason}).' for k, reason in about['unavailable'].items()] + [f'Remark: {r}.' for r in about['remarks']]

@@ -24,7 +24,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
-from ..base.labels import UNLABELLED, InputError, rgb_to_lab
+from ..base.labels import UNLABELLED, InputError
+from ..base.palettes import rgb_to_lab
 from ..base.weights import download_weights, fill_features, load_weights_file
 from ..learning.losses import PerceptualLoss
 from ..model.segmenter import load_squeezenet_weights

@@ -232,7 +232,7 @@ def asked(
     parse:Callable=None,  # PIL photo → `uint8` ids H×W, reads the exemplars; None: their own label maps
     workers:int=0,  # processes that prepare questions
 ):  # yields `TaskItem`
-    "Questions, with their exemplars' label maps as the parser sees them."
+    "Questions, with their exemplars' label maps as the segmenter sees them."
     for item in DataLoader(_Questions(task, numbers), batch_size=None, collate_fn=_as_it_is, num_workers=workers):
         if isinstance(item, InputError): raise item
         yield item if parse is None else item._replace(exemplar_layout=np.asarray(parse(item.exemplar), np.uint8))
@@ -278,7 +278,7 @@ def _scores(rows, task, of_sets, metrics):
 
 def evaluate(
     paint:Callable,  # `TaskItem` → RGB PIL image, as from `network_painter`
-    tasks:list,  # of `Task`, built without a parser
+    tasks:list,  # of `Task`, built without a segmenter
     metrics:list,  # from `build_metrics`
     path,  # NAME.json, to be written or gone on with
     settings:dict,  # what else the numbers depend on, JSON-serializable; 'model' is the model's name

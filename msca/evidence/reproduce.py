@@ -184,7 +184,7 @@ class Materials(NamedTuple):
     train:object  # source of training scenes
     valid:object  # source of held-out scenes
     label_set:object  # their classes
-    parser:Callable  # list of photos → list of maps, for exemplars
+    segmenter:Callable  # list of photos → list of maps, for exemplars
     recipe_of:Callable  # (model's name, the full model's `TrainingConfig`) → (variant, its own), as `msca.relatives.baselines.variant_recipe`
     device:object = 'cpu'  # where networks are
     vgg_weights:str = 'imagenet'  # for the paper's shape: 'imagenet' or a local file
@@ -201,7 +201,7 @@ def model_run(
     "The training of one model of a series."
     variant, own = materials.recipe_of(name, replace(config, seed=seed))
     synthesizer = getattr(find_variant(variant).config, shape)(len(materials.label_set))
-    return TrainingRun(folder, materials.train, materials.valid, materials.label_set, own, synthesizer, materials.parser,
+    return TrainingRun(folder, materials.train, materials.valid, materials.label_set, own, synthesizer, materials.segmenter,
                        materials.vgg_weights, materials.device, variant=variant)
 
 

@@ -19,7 +19,8 @@ import torch.nn.functional as F
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from ..base.labels import UNLABELLED, InputError, rgb_to_lab
+from ..base.labels import UNLABELLED, InputError
+from ..base.palettes import rgb_to_lab
 from ..data.cache import cached_arrays, scene_keys
 from ..data.datasets import place_of
 from ..data.scene import Scene
@@ -128,7 +129,7 @@ def dense_match(
 def lab_to_rgb(
     lab,  # any shape `...×3`, CIE Lab under D65
 ) -> np.ndarray:  # same shape: sRGB 0…255 as floats; beyond the gamut, clipped
-    "The inverse of `msca.base.labels.rgb_to_lab`."
+    "The inverse of `msca.base.palettes.rgb_to_lab`."
     lab = np.asarray(lab, np.float64)
     fy = (lab[..., 0]+16)/116
     f = np.stack([fy+lab[..., 1]/500, fy, fy-lab[..., 2]/200], axis=-1)

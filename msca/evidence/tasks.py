@@ -14,7 +14,9 @@ from PIL import Image
 
 from ..base.labels import InputError, resize_labels
 from ..data.datasets import ProceduralScenes
-from ..data.procedural import procedural_layout, procedural_style, render
+from ..data.layouts import procedural_layout
+from ..data.styles import procedural_style
+from ..data.render import render
 from ..data.scene import MAX_SIDE, Scene
 from ..model.features import STRIDE
 
@@ -46,7 +48,7 @@ class TaskItem(NamedTuple):
     "One question and its answer, all N×N."
     layout:np.ndarray  # `uint8` ids, what should be where
     exemplar:Image.Image  # RGB, how it should look
-    exemplar_layout:np.ndarray  # `uint8` ids, the exemplar's labels as the parser sees them
+    exemplar_layout:np.ndarray  # `uint8` ids, the exemplar's labels as the segmenter sees them
     truth:Image.Image  # RGB, the right answer
     name:str  # of the scene
     exemplar_name:str  # of the exemplar

@@ -35,7 +35,8 @@ from .launch import fit_together
 from .learner import AttentionPretrainer, EpochPosition, TrainingConfig, adam, grad_scalers, phases, pretraining_learner, synthesis_learner
 from .losses import PerceptualLoss
 from .samples import PhotoStore, fits_stages, stage_loaders
-from ..model.synthesizer import SceneSynthesizer, SynthesizerConfig, build_synthesizer, find_variant, frozen_prefixes, load_synthesizer, save_synthesizer
+from ..model.checkpoint import frozen_prefixes, load_synthesizer, save_synthesizer
+from ..model.synthesizer import SceneSynthesizer, SynthesizerConfig, build_synthesizer, find_variant
 
 # %% ../../nbs/390_learning.run.ipynb #9dd1b46f
 def kept_states(
@@ -196,7 +197,7 @@ class TrainingRun:
         label_set:LabelSet,  # S classes
         config:TrainingConfig,  # recipe
         synthesizer:SynthesizerConfig=None,  # generator; None: compact
-        parser=None,  # callable: list of photos → list of maps, for the exemplar side; None: annotated maps
+        segmenter=None,  # callable: list of photos → list of maps, for the exemplar side; None: annotated maps
         vgg_weights='imagenet',  # for the paper's generator
         device='cpu',  # 'cpu', 'cuda' or 'mps'
         init=None,  # checkpoint folder whose synthesizer to start from: progressive size, fine-tuning
@@ -210,8 +211,8 @@ class TrainingRun:
         pretrain = {} if self.pretrainer is None else dict(pretrain=adam(self.pretrainer.parameters(), config.pretrain_lr, config))
         self.opts = dict(**pretrain, generator=adam(self.model.parameters(), config.lr, config),
                          discriminator=adam(self.discriminator.parameters(), config.discriminator_lr, config))
-        self.train_store = PhotoStore(self._fitting(train_scenes, 'training'), config.size, parser, cache)
-        self.valid_store = PhotoStore(self._fitting(valid_scenes, 'held-out'), config.size, parser, cache)
+        self.train_store = PhotoStore(self._fitting(train_scenes, 'training'), config.size, segmenter, cache)
+        self.valid_store = PhotoStore(self._fitting(valid_scenes, 'held-out'), config.size, segmenter, cache)
         self.phases, self.position, self.iteration = phases(config), dict(phase=0, epoch=0, batch=0), 0
         self.saved, self.best, self.seconds, self.stopped = 0, {}, 0., False
         self.unwritten = []  # rows of the history that a full disk did not take

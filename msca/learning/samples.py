@@ -31,7 +31,7 @@ class Sample(NamedTuple):
     "One training sample, before batching."
     target: np.ndarray  # c1: N×N uint8 label ids of what to paint, 255 = unlabelled
     exemplar: np.ndarray  # x2: N×N×3 uint8
-    exemplar_labels: np.ndarray  # c̃2: N×N uint8, as the parser sees the exemplar
+    exemplar_labels: np.ndarray  # c̃2: N×N uint8, as the segmenter sees the exemplar
     truth: np.ndarray  # x1: N×N×3 uint8, what the synthesizer must paint
     task: int  # CROSS or SELF
     flip: bool = False  # whether all four are still to be mirrored, left to right
@@ -54,11 +54,11 @@ class PhotoStore:
     def __init__(self,
         scenes,  # sequence of `Scene`; for the cache a source whose scenes have keys, or a `Subset` of one
         size:int,  # N, the network's input size; photos are shrunk to a short side of at most 2N
-        parser=None,  # callable: list of PIL photos → list of H×W uint8 maps; None: the annotated map serves as the parsed one
+        segmenter=None,  # callable: list of PIL photos → list of H×W uint8 maps; None: the annotated map serves as the parsed one
         cache=None,  # cache folder, see `cache_folder`; None: keep photos in memory
         cache_bytes:int=4*2**30,  # in memory, keep arrays up to this many bytes; what comes later is read anew each time
     ):
-        self.scenes, self.size, self.parser, self.cache, self.cache_bytes = scenes, size, parser, cache, cache_bytes
+        self.scenes, self.size, self.segmenter, self.cache, self.cache_bytes = scenes, size, segmenter, cache, cache_bytes
         self._kept, self._used, self._files = {}, 0, None
 
     def __len__(self): return len(self._files[0] if self._files else self.scenes)
@@ -68,9 +68,9 @@ class PhotoStore:
     ) -> 'PhotoStore':
         "Open the cache's files, which are made first if need be. The first photo that is asked for does the same, without a bar."
         if self.cache is None or self._files: return self
-        keys, by = scene_keys(self.scenes), '' if self.parser is None else weights_digest(self.parser)
+        keys, by = scene_keys(self.scenes), '' if self.segmenter is None else weights_digest(self.segmenter)
         if keys is None or by is None:
-            what = 'these scenes' if keys is None else 'this parser'
+            what = 'these scenes' if keys is None else 'this segmenter'
             warnings.warn(f"{self.cache}: not used, as {what} cannot be told from others; photos are kept in memory")
             self.cache = None
             return self
@@ -105,16 +105,16 @@ class PhotoStore:
 
     def _parse(self, pairs):
         "The parsed maps of a few (photo, annotated map)."
-        if self.parser is None: return [labels for _, labels in pairs]
-        maps = [np.asarray(m, dtype=np.uint8) for m in self.parser([Image.fromarray(photo) for photo, _ in pairs])]
+        if self.segmenter is None: return [labels for _, labels in pairs]
+        maps = [np.asarray(m, dtype=np.uint8) for m in self.segmenter([Image.fromarray(photo) for photo, _ in pairs])]
         for m, (_, labels) in zip(maps, pairs, strict=True):
-            if m.shape != labels.shape: raise ValueError(f"the parser returned a map of {m.shape} for a photo of {labels.shape}")
+            if m.shape != labels.shape: raise ValueError(f"the segmenter returned a map of {m.shape} for a photo of {labels.shape}")
         return maps
 
     def __getstate__(self):
         "For another process: no photos, and where there are files, their names alone."
         state = dict(self.__dict__, _kept={}, _used=0)
-        return dict(state, scenes=None, parser=None) if self._files else state
+        return dict(state, scenes=None, segmenter=None) if self._files else state
 
 # %% ../../nbs/330_learning.samples.ipynb #5d5867a8
 def fits_stages(

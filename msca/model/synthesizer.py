@@ -4,26 +4,20 @@
 
 # %% auto #0
 __all__ = ['VARIANTS', 'SceneSynthesizer', 'PainterConfig', 'SynthesizerConfig', 'position_noise', 'SPADEGenerator', 'Variant',
-           'register_variant', 'find_variant', 'build_synthesizer', 'frozen_prefixes', 'save_synthesizer',
-           'read_config', 'load_synthesizer']
+           'register_variant', 'find_variant', 'build_synthesizer']
 
 # %% ../../nbs/230_model.synthesizer.ipynb #188ffa9b
-import json
 import math
 from dataclasses import asdict, dataclass, fields
 from importlib import import_module
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from fastcore.basics import patch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import nn
 
-from ..base.labels import InputError, LabelSet
-from ..base.files import write_whole
+from ..base.labels import InputError
 from .attention import AttentionMaps, MaskedSpatialChannelAttention
 from .features import N_SCALES, STRIDE, CompactPyramid, ImagePyramid, LabelPyramid, VGGPyramid
 from .spade import SPADEResBlock
@@ -281,83 +275,3 @@ def build_synthesizer(
     return model(config, vgg_weights)
 
 SceneSynthesizer = register_variant('msca', SynthesizerConfig)(SceneSynthesizer)
-
-# %% ../../nbs/230_model.synthesizer.ipynb #8df955dc
-def frozen_prefixes(model):
-    "How the names of VGG-19's weights begin, which are not the model's own."
-    return tuple(f'{name}.' for name, m in model.named_modules() if isinstance(m, VGGPyramid))
-
-def _state_to_save(model, half):
-    "Weights worth storing: frozen VGG left out; large tensors in half precision on request."
-    frozen = frozen_prefixes(model)
-    state = {k: v.detach().contiguous().cpu() for k, v in model.state_dict().items() if not k.startswith(frozen)}
-    return {k: v.half() if half and v.dtype == torch.float32 and v.ndim > 1 else v for k, v in state.items()}
-
-def save_synthesizer(
-    model:nn.Module,  # what to save, of any registered variant
-    label_set:LabelSet,  # the classes its channels stand for
-    size:int,  # N, training size in pixels
-    folder,  # checkpoint folder, made when missing
-    info:dict=None,  # anything JSON-serializable to keep beside it: name, license, recipe
-    half:bool=False,  # store weight matrices in float16
-):
-    "Write `model.safetensors` and `config.json` (variant, configuration, label set, size), each whole or not at all."
-    folder = Path(folder)
-    with write_whole(folder/'model.safetensors') as part: part.write_bytes(save(_state_to_save(model, half)))
-    meta = dict(format='msca-synthesizer', version=1, variant=model.variant, size=size, synthesizer=model.config.to_dict())
-    meta = dict(**meta, label_set=label_set.to_dict(), **(info or {}))
-    with write_whole(folder/'config.json') as part: part.write_text(json.dumps(meta, indent=1), encoding='utf-8')
-
-# %% ../../nbs/230_model.synthesizer.ipynb #46e3c7c9
-def read_config(
-    folder,  # checkpoint folder
-) -> dict:  # what `save_synthesizer` wrote, checked; 'variant' is always there
-    "Read a checkpoint's `config.json`; `InputError` names what is wrong with it."
-    path = Path(folder)/'config.json'
-    if not path.is_file(): raise InputError(f"{folder}: no checkpoint there (a folder with config.json and model.safetensors is expected)")
-    try: meta = json.loads(path.read_text(encoding='utf-8'))
-    except (ValueError, OSError) as e: raise InputError(f"{path}: not readable as JSON ({str(e)[:80]})") from e
-    if not isinstance(meta, dict) or meta.get('format') != 'msca-synthesizer':
-        raise InputError(f"{path}: not a synthesizer's configuration ('format' must be 'msca-synthesizer')")
-    if meta.get('version') != 1:
-        raise InputError(f"{path}: checkpoint version {meta.get('version')!r} is unknown, this msca reads version 1")
-    missing = [k for k in ('synthesizer', 'label_set', 'size') if k not in meta]
-    if missing: raise InputError(f"{path}: incomplete, {' and '.join(missing)} missing")
-    if not _whole(meta['size']) or meta['size'] < 16:
-        raise InputError(f"{path}: size is {meta['size']!r}; it must be a whole number of at least 16")
-    try: LabelSet.from_dict(meta['label_set'])
-    except ValueError as e: raise InputError(f"{path}: {' '.join(str(e).split())[:160]}") from e
-    return {'variant': 'msca', **meta}
-
-# %% ../../nbs/230_model.synthesizer.ipynb #d49213c0
-def _checked_parts(meta, path):
-    "Configuration and label set of a checkpoint's config.json; `InputError` when they are no such thing or do not fit."
-    try:
-        config = find_variant(meta['variant']).config.from_dict(meta['synthesizer'])
-        label_set = LabelSet.from_dict(meta['label_set'])
-    except (AttributeError, KeyError, TypeError, ValueError) as e: raise InputError(f"{path}: {' '.join(str(e).split())[:160]}") from e
-    if config.n_labels != len(label_set):
-        raise InputError(f"{path}: the configuration has {config.n_labels} labels, the label set {len(label_set)}")
-    return config, label_set
-
-def _read_state(path):
-    "The tensors of a safetensors file in float32; `InputError` when it is none."
-    if not path.is_file(): raise InputError(f"{path}: missing; a checkpoint holds config.json and model.safetensors")
-    try: return {k: v.float() if v.is_floating_point() else v for k, v in load_file(path).items()}
-    except (SafetensorError, OSError, ValueError) as e:
-        why = ' '.join(str(e).split())[:80]
-        raise InputError(f"{path}: not a readable safetensors file (damaged, cut short, or a pickle): {why}") from e
-
-def load_synthesizer(
-    folder,  # checkpoint folder
-    vgg_weights='imagenet',  # for backbone 'vgg19': 'imagenet', a local file, or None
-) -> tuple:  # (model in eval mode, label set, config.json as a dict)
-    "Load a checkpoint of any variant without unpickling anything; `InputError` names the file that is missing or broken."
-    meta, path = read_config(folder), Path(folder)/'model.safetensors'
-    config, label_set = _checked_parts(meta, Path(folder)/'config.json')
-    state, model = _read_state(path), build_synthesizer(meta['variant'], config, vgg_weights)
-    frozen = frozen_prefixes(model)
-    state.update({k: v for k, v in model.state_dict().items() if k.startswith(frozen)})
-    try: model.load_state_dict(state)
-    except RuntimeError as e: raise InputError(f"{path}: its weights do not fit the configuration beside it") from e
-    return model.eval(), label_set, meta
