@@ -8,7 +8,7 @@ export OMP_NUM_THREADS ?= 1
 export MPLBACKEND ?= Agg
 export MSCA_CACHE ?= $(abspath .cache)
 
-.PHONY: demo test test-long lint mend coverage figures browser notebooks readme clean
+.PHONY: demo test test-long lint mend coverage figures browser notebooks readme docs clean
 
 $(VENV)/ready: settings.ini setup.py pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -61,5 +61,10 @@ notebooks: $(VENV)/ready
 readme: $(VENV)/ready
 	PATH="$(BIN):$$PATH" $(BIN)/python docs/readme.py
 
+# the documentation site, in _site/html; a warning is an error
+docs: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/python docs/site.py
+
 clean:
-	rm -rf $(VENV) .cache build dist demo _proc *.egg-info .pytest_cache
+	rm -rf $(VENV) .cache build dist demo _proc _site *.egg-info .pytest_cache

@@ -7,7 +7,7 @@ config = ConfigParser(delimiters=["="], interpolation=None)
 config.read(Path(__file__).parent / "settings.ini", encoding="utf-8")
 cfg = config["DEFAULT"]
 
-extras = {name: cfg[f"{name}_requirements"].split() for name in ("app", "evidence", "distributed", "export", "huggingface", "photos", "annotations")}  # `dev` has them all
+extras = {name: cfg[f"{name}_requirements"].split() for name in ("app", "evidence", "distributed", "export", "scenes", "huggingface", "photos", "annotations")}  # `dev` has them all
 
 setup(
     name=cfg["lib_name"], version=cfg["version"], description=cfg["description"], author=cfg["author"],
@@ -16,7 +16,7 @@ setup(
     long_description_content_type="text/markdown",
     python_requires=f">={cfg['min_python']}",
     install_requires=cfg["requirements"].split(),
-    extras_require={**extras, "dev": sum(extras.values(), cfg["dev_requirements"].split())},
+    extras_require={**extras, "docs": cfg["docs_requirements"].split(), "dev": sum(extras.values(), cfg["dev_requirements"].split())},
     packages=find_packages(include=["msca", "msca.*"]),
     include_package_data=False,  # with it setuptools takes pretrained_models, which holds no module, for a forgotten package
     package_data={"msca": ["py.typed", "pretrained_models/*/*"], "msca.app": ["*.ipynb"]},

@@ -140,11 +140,12 @@ def fill_features(
     network:str,  # which network it is, for the message
 ) -> nn.Module:  # the same network
     "Copy weights into a network; `InputError` when some are missing or of another shape, and then nothing is copied."
-    state, wanted = {k.removeprefix('features.'): v for k, v in state.items()}, net.state_dict()
+    state = {k.removeprefix('features.'): v for k, v in state.items()}
+    wanted = {k: v for k, v in net.state_dict().items() if not k.endswith('num_batches_tracked')}  # a counter of training, which older files lack
     missing = [k for k in wanted if k not in state]
     if missing:
         raise InputError(f"{source}: no {network} weights, {len(missing)} of {len(wanted)} tensors are missing (first: features.{missing[0]})")
     wrong = next((k for k in wanted if state[k].shape != wanted[k].shape), None)
     if wrong: raise InputError(f"{source}: features.{wrong} has shape {tuple(state[wrong].shape)}; {network} has {tuple(wanted[wrong].shape)}")
-    net.load_state_dict({k: state[k] for k in wanted})
+    net.load_state_dict({k: state[k] for k in wanted}, strict=False)
     return net

@@ -1,0 +1,277 @@
+"""Train scenes-256 on with a discriminator that sees through a frozen network: the recipe 'scenes', on photos held out by place.
+
+    python benchmarks/train_scenes.py --data $MSCA_DATA --perceptual-weights $WEIGHTS --out RUN
+
+Every iteration paints 8 crops of 128×128 from photos with a short side of 256, half of the time from another crop of the photo and half from the whole photo, mirrored;
+every fourth iteration paints 2 whole photos from themselves, mirrored. The exemplar's labels are always parsed. A run that is started again goes on from RUN/state.pt,
+with the settings that it is given now; SIGTERM ends it after an iteration, with its state saved.
+
+RUN/log.csv has a row of means for every ten iterations: `photos` and `painted` are the shares of pixels that the discriminator finds right, `share_X` the part that term X has among the lengths
+of the gradients at the painter's last layer. RUN/samples holds swaps of held-out scenes that a seed has chosen, RUN/averages the averaged model with each of them.
+"""
+import argparse
+import csv
+import json
+import signal
+import time
+import warnings
+from copy import deepcopy
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+from PIL import Image
+
+from msca.base.labels import SCENE_LABELS, colorize, one_hot
+from msca.data.datasets import MixedScenes, SceneFolder
+from msca.data.patches import nonoverlapping_boxes, random_box
+from msca.data.scene import write_whole
+from msca.learning.backbones import load_backbone
+from msca.learning.callbacks import EMA, recompute_batchnorm
+from msca.learning.discriminators import PixelDiscriminator
+from msca.learning.losses import PerceptualLoss, color_loss, hinge_discriminator, hinge_generator
+from msca.learning.samples import PhotoStore
+from msca.learning.semantic import SemanticConfig, SemanticDiscriminator, class_weights, label_ids, painted_loss, semantic_accuracy, true_class_loss
+from msca.model.segmenter import load_parser
+from msca.model.synthesizer import load_synthesizer, save_synthesizer
+from msca.pretrained.synthesizer import PRETRAINED
+
+FOLDERS = 'siftflow', 'labelmefacade', 'camvid'  # of $MSCA_DATA: photos that hold 256×256
+SIDE, CROP, CROPS, WHOLE = 256, 128, 8, 2  # pixels, pixels, crops a batch, whole photos a batch
+KINDS = 'crop', 'mirror', 'crop', 'whole'  # what the exemplars are, in turn
+S = len(SCENE_LABELS)
+
+
+def pair(store, kind, rng):
+    "A target and an exemplar from one random photo: (photo, ids) each."
+    photo, labels, parsed = store[int(rng.integers(len(store)))]
+    box = random_box(*photo.shape[:2], SIDE, rng).slices
+    photo, labels, parsed = (a[box] for a in (photo, labels, parsed))
+    if rng.random() < .5: photo, labels, parsed = (a[:, ::-1] for a in (photo, labels, parsed))
+    target, exemplar = nonoverlapping_boxes(SIDE, SIDE, CROP, rng)
+    if kind == 'crop': return (photo[target.slices], labels[target.slices]), (photo[exemplar.slices], parsed[exemplar.slices])
+    whole = photo[:, ::-1], parsed[:, ::-1]
+    return ((photo, labels) if kind == 'whole' else (photo[target.slices], labels[target.slices])), whole
+
+
+def tensors(photos, maps):
+    "Photos in [-1, 1] and one-hot labels of one size, as batches."
+    batch = torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2).float().div(127.5).sub(1), one_hot(torch.from_numpy(np.stack(maps)), S)
+    return tuple(t.contiguous(memory_format=torch.channels_last) for t in batch)
+
+
+def batch(store, iteration, seed):
+    "(x1, c1, x2, c̃2), drawn from the seed and the iteration alone."
+    rng, kind = np.random.default_rng((seed, iteration)), KINDS[iteration % len(KINDS)]
+    targets, exemplars = zip(*(pair(store, kind, rng) for _ in range(WHOLE if kind == 'whole' else CROPS)))
+    return *tensors(*zip(*targets)), *tensors(*zip(*exemplars))
+
+
+class Trainer:
+    "Generator, its average, two discriminators, and an iteration of all."
+    def __init__(self, a, store):
+        self.a, self.store, self.iteration = a, store, 0
+        self.generator, self.label_set, self.meta = load_synthesizer(a.init)
+        self.average = EMA(deepcopy(self.generator), a.average)
+        self.average.learn = SimpleNamespace(model=self.generator)
+        self.generator.train().requires_grad_(True).to(memory_format=torch.channels_last)  # a quarter of an iteration's time
+        self.backbone = load_backbone(a.backbone, a.backbone_weights or 'standard')
+        self.perceptual = getattr(PerceptualLoss, a.perceptual_network)(a.perceptual_weights)
+        torch.manual_seed(a.seed)
+        self.semantic = SemanticDiscriminator(SemanticConfig(S, self.backbone.channels))
+        self.pixels = PixelDiscriminator(S)
+        self.semantic.calibrate(self.backbone(tensors(*zip(*(self.square(i) for i in range(0, len(store), 200))))[0]))
+        self.discriminators = torch.nn.ModuleList([self.semantic, self.pixels])
+        self.g_opt, self.d_opt = (torch.optim.Adam(m.parameters(), lr, betas=(.5, .99)) for m, lr in ((self.generator, a.lr), (self.discriminators, a.discriminator_lr)))
+        self.strength = 1.  # of the adversarial terms, below 1 while they would exceed their share
+
+    def square(self, i):
+        "A photo's square in the middle, and its annotated map."
+        photo, labels, _ = self.store[i]
+        top, left = ((n-SIDE)//2 for n in photo.shape[:2])
+        return photo[top:top+SIDE, left:left+SIDE], labels[top:top+SIDE, left:left+SIDE]
+
+    def autocast(self): return torch.autocast('cpu', torch.bfloat16, enabled=self.a.precision == 'bfloat16')
+
+    def judge(self, image, maps, onehot):
+        "Scores of both discriminators."
+        with self.autocast(): return self.semantic(maps), self.pixels(image, onehot)
+
+    def learning_rates(self):
+        "Linear decay between the two given iterations, down to a twentieth."
+        start, end = self.a.decay
+        factor = 1 - .95*min(1, max(0, (self.iteration-start)/max(1, end-start)))
+        for opt, lr in ((self.g_opt, self.a.lr), (self.d_opt, self.a.discriminator_lr)): opt.param_groups[0]['lr'] = lr*factor
+
+    def step(self):
+        "One iteration; the numbers to log."
+        torch.manual_seed(self.a.seed*1_000_003 + self.iteration)
+        self.learning_rates()
+        x1, c1, x2, c2 = batch(self.store, self.iteration, self.a.seed)
+        with self.autocast(): image = self.generator(c1, x2, c2)
+        leaf = image.detach().float().requires_grad_(True)
+        with self.autocast():
+            maps = self.backbone(leaf)
+            with torch.no_grad(): true_maps = self.backbone(x1)
+        told = self.discriminator_step(x1, leaf.detach(), true_maps, [m.detach() for m in maps], c1)
+        terms = self.generator_terms(leaf, maps, x1, c1)
+        gradients = {k: torch.autograd.grad(v, leaf)[0] for k, v in terms.items()}
+        at_the_end = {k: torch.autograd.grad(image, self.generator.generator.end.weight, g.to(image.dtype), retain_graph=True)[0] for k, g in gradients.items()}
+        told |= {k: float(v.detach()) for k, v in terms.items()} | self.limit(gradients, {k: float(g.norm()) for k, g in at_the_end.items()})
+        self.g_opt.zero_grad()
+        image.backward(sum(gradients.values()).to(image.dtype))
+        self.g_opt.step()
+        self.average.after_step()
+        self.iteration += 1
+        return told
+
+    def discriminator_step(self, x1, fake, true_maps, maps, c1):
+        self.discriminators.train().requires_grad_(True)
+        (true, pixel_true), (painted, pixel_painted) = self.judge(x1, true_maps, c1), self.judge(fake, maps, c1)
+        ids = label_ids(c1, true.shape[-2:])
+        self.balance = ids, class_weights(ids, S)
+        loss = true_class_loss(true, *self.balance) + painted_loss(painted) + hinge_discriminator(pixel_true, pixel_painted)
+        self.d_opt.zero_grad()
+        loss.backward()
+        self.d_opt.step()
+        self.discriminators.eval().requires_grad_(False)
+        return dict(discriminator=float(loss.detach()), **semantic_accuracy(true, painted, ids))
+
+    def generator_terms(self, leaf, maps, x1, c1):
+        "Weighted losses by name."
+        a, ramp = self.a, min(1., self.iteration/self.a.ramp) if self.a.ramp else 1.
+        scores, pixel_scores = self.judge(leaf, maps, c1)
+        with self.autocast(): perceptual = self.perceptual(leaf, x1)
+        return dict(adversarial=a.adversarial*ramp*true_class_loss(scores, *self.balance), pixel=a.pixel*ramp*hinge_generator(pixel_scores),
+                    perceptual=a.perceptual*perceptual.mean(), color=a.color*color_loss(leaf, x1).mean())
+
+    def limit(self, gradients, sizes):
+        "Scale the adversarial gradients down where they would exceed their share of the `sizes`, by a slowly moving factor; the shares of all terms before that."
+        total = sum(sizes.values())
+        shares = {f'share_{k}': v/total for k, v in sizes.items()}
+        adversarial, cap = shares['share_adversarial']+shares['share_pixel'], self.a.share_limit
+        wanted = min(1., cap/(1-cap)*(1-adversarial)/max(adversarial, 1e-9)) if cap < 1 else 1.
+        self.strength += .05*(wanted-self.strength)
+        for k in ('adversarial', 'pixel'): gradients[k].mul_(self.strength)
+        return dict(shares, strength=self.strength)
+
+    def state(self):
+        parts = dict(generator=self.generator, average=self.average.average, discriminators=self.discriminators, g_opt=self.g_opt, d_opt=self.d_opt)
+        return {k: v.state_dict() for k, v in parts.items()} | dict(iteration=self.iteration, updates=self.average.n, strength=self.strength)
+
+    def load(self, state):
+        for k, v in dict(generator=self.generator, average=self.average.average, discriminators=self.discriminators, g_opt=self.g_opt, d_opt=self.d_opt).items(): v.load_state_dict(state[k])
+        self.iteration, self.average.n, self.strength = state['iteration'], state['updates'], state['strength']
+
+    def ready_average(self):
+        "The average with batch statistics of its own, over whole training photos."
+        with self.autocast(): return recompute_batchnorm(self.average.average, ([c1, x2, c2] for x1, c1, x2, c2 in (batch(self.store, 4*i+3, self.a.seed+1) for i in range(12))))
+
+
+@torch.no_grad()
+def sample_grid(trainer, store, seed, n=5):
+    "Held-out layouts in the styles of held-out exemplars: photos above, label maps and true photos on the left, the mirrored truth as exemplar in the last column."
+    numbers = np.random.default_rng(seed).permutation(len(store))[:2*n]
+    squares = [Trainer.square(SimpleNamespace(store=store), int(i)) for i in numbers]
+    parsed = [store[int(i)][2] for i in numbers[n:]]
+    parsed = [m[(m.shape[0]-SIDE)//2:, (m.shape[1]-SIDE)//2:][:SIDE, :SIDE] for m in parsed]
+    exemplars = [tensors([p], [m]) for (p, _), m in zip(squares[n:], parsed)]
+    picture = lambda t: ((t[0].float().permute(1, 2, 0)+1)*127.5).round().clamp(0, 255).byte().numpy()
+    blank, rows = np.full((SIDE, SIDE, 3), 255, np.uint8), []
+    rows.append([blank, blank, *(p for p, _ in squares[n:]), blank])
+    for i, (photo, labels) in enumerate(squares[:n]):
+        _, c1 = tensors([photo], [labels])
+        own = store[int(numbers[i])][2]
+        own = own[(own.shape[0]-SIDE)//2:, (own.shape[1]-SIDE)//2:][:SIDE, :SIDE]
+        mirror = tensors([photo[:, ::-1]], [own[:, ::-1]])
+        rows.append([colorize(labels, SCENE_LABELS), photo, *(picture(trainer.average.average(c1, *e)) for e in [*exemplars, mirror])])
+    return Image.fromarray(np.concatenate([np.concatenate([np.asarray(a)[..., :3] for a in row], 1) for row in rows]))
+
+
+def stores(a):
+    "Training and held-out photos, parsed."
+    parser = load_parser(a.parser)[0].parse
+    photos = MixedScenes([SceneFolder(Path(a.data)/name) for name in FOLDERS])
+    return [PhotoStore(photos.split(side), CROP, parser, cache=a.cache).prepare() for side in ('train', 'val')]
+
+
+def write_row(path, iteration, minutes, rows):
+    "Means of a few iterations into the log."
+    row = dict(iteration=iteration, minutes=round(minutes, 2)) | {k: float(f'{np.mean([r[k] for r in rows]):.4g}') for k in rows[0]}
+    new = not path.exists()
+    with open(path, 'a', newline='') as f:
+        w = csv.DictWriter(f, row)
+        if new: w.writeheader()
+        w.writerow(row)
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument('--data', required=True, help='folder with the photo sets')
+    ap.add_argument('--out', required=True, type=Path)
+    ap.add_argument('--init', default=PRETRAINED/'scenes-256', help='checkpoint to start from')
+    ap.add_argument('--parser', default=PRETRAINED/'scenes-256', help='parser folder')
+    ap.add_argument('--cache', type=Path, help='folder for decoded photos (default: in OUT)')
+    ap.add_argument('--backbone', default='efficientnet-lite0', help="of the semantic discriminator: 'efficientnet-lite0', or torchvision's name")
+    ap.add_argument('--backbone-weights', help="local file (default: the package's or torchvision's)")
+    ap.add_argument('--perceptual-network', choices=['distilled_vgg19', 'vgg16'], default='distilled_vgg19')
+    ap.add_argument('--perceptual-weights', required=True, help='its local file')
+    for name, default in dict(adversarial=.7, pixel=.2, perceptual=5., color=30.).items(): ap.add_argument(f'--{name}', type=float, default=default, help=f'weight of the {name} term (default: {default})')
+    ap.add_argument('--share-limit', type=float, default=1., help='the largest part of the gradient that the two adversarial terms may have together (default: 1, no limit)')
+    ap.add_argument('--lr', type=float, default=2e-4, help='of the generator')
+    ap.add_argument('--discriminator-lr', type=float, default=4e-4)
+    ap.add_argument('--decay', type=lambda s: tuple(map(int, s.split(','))), default=(10**9, 10**9+1), help='iterations between which the learning rates fall: FROM,TO')
+    ap.add_argument('--average', type=float, default=.998, help='decay of the average')
+    ap.add_argument('--ramp', type=int, default=300, help='iterations until the adversarial terms have their weight')
+    ap.add_argument('--precision', choices=['bfloat16', 'float32'], default='bfloat16')
+    ap.add_argument('--iterations', type=int, default=10**9, help='stop after so many in all')
+    ap.add_argument('--minutes', type=float, default=1e9, help='stop after so many minutes of this call')
+    ap.add_argument('--state-minutes', type=float, default=10, help='between saved states')
+    ap.add_argument('--sample-every', type=int, default=250, help='iterations between sample grids')
+    ap.add_argument('--threads', type=int, default=1)
+    ap.add_argument('--seed', type=int, default=0)
+    a = ap.parse_args()
+    warnings.simplefilter('ignore')
+    torch.set_num_threads(a.threads)
+    torch.set_flush_denormal(True)
+    a.cache = a.cache or a.out/'cache'
+    for folder in ('samples', 'averages'): (a.out/folder).mkdir(parents=True, exist_ok=True)
+    train, valid = stores(a)
+    trainer = Trainer(a, train)
+    if (a.out/'state.pt').exists(): trainer.load(torch.load(a.out/'state.pt', weights_only=True))
+    with open(a.out/'settings.jsonl', 'a') as f: f.write(json.dumps({k: v if isinstance(v, (int, float, tuple)) else str(v) for k, v in vars(a).items()} | dict(iteration=trainer.iteration))+'\n')
+    print(f'{len(train)} photos, {len(valid)} held out, from iteration {trainer.iteration}', flush=True)
+    run(a, trainer, valid)
+
+
+def save_state(a, trainer):
+    with write_whole(a.out/'state.pt') as part: torch.save(trainer.state(), part)
+
+
+def save_samples(a, trainer, valid):
+    "A grid, and the averaged model."
+    model = trainer.ready_average()
+    sample_grid(trainer, valid, a.seed+1).save(a.out/'samples'/f'{trainer.iteration:06d}.jpg', quality=92)
+    save_synthesizer(model, trainer.label_set, SIDE, a.out/'averages'/f'{trainer.iteration:06d}', dict(iteration=trainer.iteration), half=True)
+
+
+def run(a, trainer, valid):
+    "Until time or iterations are over."
+    start, saved, rows, stop = time.time(), time.time(), [], []
+    signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
+    if trainer.iteration == 0: save_samples(a, trainer, valid)
+    while not stop and trainer.iteration < a.iterations and time.time()-start < a.minutes*60:
+        rows.append(trainer.step())
+        if not all(map(np.isfinite, rows[-1].values())): raise SystemExit(f'iteration {trainer.iteration}: a loss is no longer a finite number; the last state is {a.out}/state.pt')
+        if trainer.iteration % 10 == 0:
+            write_row(a.out/'log.csv', trainer.iteration, (time.time()-start)/60, rows)
+            rows = []
+        if trainer.iteration % a.sample_every == 0: save_samples(a, trainer, valid)
+        if time.time()-saved > a.state_minutes*60:
+            save_state(a, trainer)
+            saved = time.time()
+    save_state(a, trainer)
+
+
+if __name__ == '__main__': main()
