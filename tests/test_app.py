@@ -2,7 +2,6 @@
 import base64
 import io
 import json
-from pathlib import Path
 import re
 import shutil
 import signal
@@ -12,10 +11,11 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import numpy as np
-from PIL import Image
 import pytest
+from PIL import Image
 
 import msca.commands.app
 from msca.base.labels import SCENE_LABELS
@@ -24,7 +24,8 @@ from msca.data.scene import load_labels
 
 CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
 DRIVER = shutil.which('chromedriver')
-needs_browser = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason='no Chromium with chromedriver; `make browser` installs them where it can')
+needs_browser = pytest.mark.skipif(not (CHROMIUM and DRIVER),
+                                   reason='no Chromium with chromedriver; `make browser` installs them where it can')
 PATIENCE = 90  # seconds; a busy machine is no failure
 
 
@@ -82,7 +83,7 @@ def test_a_model_without_parser_is_refused_on_the_page(other_model, monkeypatch)
 
 
 def test_a_model_of_other_classes_begins_with_a_blank_layout(other_model, monkeypatch):
-    from msca.model.segmenter import SegmenterConfig, SceneSegmenter, save_segmenter
+    from msca.model.segmenter import SceneSegmenter, SegmenterConfig, save_segmenter
     folder, kitchen = other_model
     save_segmenter(SceneSegmenter(SegmenterConfig(2, width=2)), kitchen, folder)
     monkeypatch.setenv('MSCA_APP_MODEL', str(folder))
@@ -96,8 +97,10 @@ def test_a_model_of_other_classes_begins_with_a_blank_layout(other_model, monkey
 @pytest.fixture(scope='module')
 def server():
     "`msca app` on a free port: (process, address with its key)."
-    process = subprocess.Popen([sys.executable, '-m', 'msca', 'app', '--port', '0', '--no-browser'], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # a background shell ignores it, and so would its children
+    process = subprocess.Popen([sys.executable, '-m', 'msca', 'app', '--port', '0', '--no-browser'], text=True, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE,
+                               # a background shell ignores it, and so would its children
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     address = re.match(r'(http://127\.0\.0\.1:\d+/\?token=[\w-]{32}) ', process.stdout.readline())
     assert address, process.stderr.read()
     yield process, address[1]

@@ -6,19 +6,19 @@
 __all__ = ['regular_file', 'same_file', 'read_json', 'write_whole', 'to_rgb', 'save_image', 'remove_leftovers', 'folder_lock']
 
 # %% ../../nbs/020_base.files.ipynb #c8e3b071
-from contextlib import contextmanager, suppress
-from datetime import datetime
 import json
 import math
 import os
-from pathlib import Path
 import re
 import secrets
 import socket
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
 from stat import S_IMODE, S_ISDIR, S_ISREG
 
-from filelock import FileLock, Timeout
 import numpy as np
+from filelock import FileLock, Timeout
 from PIL import Image
 
 from .labels import InputError, plain_text
@@ -59,7 +59,6 @@ def read_json(
     except UnicodeDecodeError: raise InputError(f'{path}: not a text file (UTF-8 expected)') from None
     except (ValueError, OSError) as e: raise InputError(f'{path}: not readable as JSON ({plain_text(e, 100)})') from None
 
-
 def _finite(text):
     "A number of a JSON file."
     value = float(text)
@@ -73,9 +72,7 @@ def _part_of(path):
     name = os.fsencode(path.name)[:254-len(mark)]
     return path.with_name('.' + name.decode('utf-8', 'ignore') + mark)
 
-
 _LIBRARY_WRITER = re.compile('inline_container|PytorchStreamWriter|StreamWriter')  # how torch calls its own writer
-
 
 def _reason(error, part):
     "Why a file could not be written, in the system's words; where a library hides them, another block is written to hear them."
@@ -85,7 +82,6 @@ def _reason(error, part):
     except OSError as e: return e.strerror
     return 'the disk did not take all of it' if _LIBRARY_WRITER.search(str(error)) else plain_text(error, 120) or type(error).__name__
 
-
 def _new_part(path):
     "Make the folders above a path, and an empty temporary file beside it; gives its name and permissions."
     if path.exists() and not path.is_file(): raise InputError(f'{path}: cannot be written, it is a folder, a pipe or a device')
@@ -94,7 +90,6 @@ def _new_part(path):
     path.parent.mkdir(parents=True, exist_ok=True)
     part = _part_of(path)
     with open(part, 'xb') as f: return part, S_IMODE(os.fstat(f.fileno()).st_mode)
-
 
 @contextmanager
 def write_whole(
@@ -127,7 +122,6 @@ def to_rgb(
         return page
     return img.convert('RGB')
 
-
 def _to_8_bit(a):
     "Deep grayscale to 8 bits: finite values up to 1 (float), 255 or 65535 are taken as the range that is meant."
     top = np.max(a, initial=0, where=np.isfinite(a))
@@ -152,7 +146,6 @@ def save_image(
 # %% ../../nbs/020_base.files.ipynb #a11de177
 _LEFTOVER = re.compile(r'\..+\.\d+(-[0-9a-f]{8})?\.tmp')
 
-
 def remove_leftovers(
     folder,  # used by nobody else now
 ) -> list:  # paths of what was removed
@@ -171,18 +164,15 @@ def _alive(owner):
     except OSError: return True
     return True
 
-
 def _owner(note):
     "Who has a folder, by its note; empty without a readable one."
     try: owner = read_json(note, 2**16)
     except InputError: return {}
     return owner if isinstance(owner, dict) else {}
 
-
 def _in_use(folder, owner):
     who = f'by process {owner.get("pid")} on {owner.get("host")} since {owner.get("since")}' if owner else 'by another process'
     return InputError(f'{folder}: is in use {who}; wait until it has ended, or name another folder')
-
 
 def _take(lock, folder, note):
     "Lock a folder, or raise the `InputError` that says who has it."
@@ -194,7 +184,6 @@ def _take(lock, folder, note):
     if not owner or _alive(owner): raise _in_use(folder, owner) from None
     try: lock.acquire(timeout=15)            # its process has ended, those that it started are about to
     except Timeout: raise _in_use(folder, owner) from None
-
 
 @contextmanager
 def folder_lock(

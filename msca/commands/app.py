@@ -38,6 +38,7 @@ def demo_studio(
 ):  # `Studio`
     "The layouts and exemplars of `msca demo`, as far as the model can use them; the photograph last."
     import numpy as np
+
     from msca.app.studio import Studio
     layouts, exemplars = demo_inputs()
     exemplars['photo'] = exemplars.pop('photo')
@@ -51,10 +52,12 @@ def demo_studio(
 def page():  # a widget
     "What `msca app` shows."
     import warnings
+
     import ipywidgets as W
+
     from msca.app.explorer import AttentionExplorer
-    from msca.app.painter import Painter
     from msca.app.mixer import StyleMixer
+    from msca.app.painter import Painter
     warnings.simplefilter('ignore')  # a page has no place for them
     try:
         s = open_model(os.environ.get('MSCA_APP_MODEL'), os.environ.get('MSCA_APP_DEVICE', 'auto'))

@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageOps
 
 from ..base.files import read_json, regular_file, save_image
-from ..base.labels import InputError, LabelSet, UNLABELLED, VOID_NAMES, normalize_name
+from ..base.labels import UNLABELLED, InputError, LabelSet, means_unlabelled
 from ..base.palettes import distinct_colors, read_classes
 from ..base.photos import identify_image, open_image
 from .datasets import Fault, PairedScenes, SceneFolder, whole_folder
@@ -491,7 +491,7 @@ def _read_all(sources):
 def _class_names(files, wanted):
     "The classes of the new folder, and remarks on those that are none."
     names = list(dict.fromkeys(c for f in files for c in f.classes))
-    void = [n for n in names if normalize_name(n) in VOID_NAMES]
+    void = [n for n in names if means_unlabelled(n)]
     if wanted is not None:
         kept = list(read_classes(wanted).classes)
         void = [n for n in names if n not in kept]

@@ -6,19 +6,21 @@
 __all__ = ['MOST_BITS', 'photo_hashes', 'alike_pairs', 'DatasetReport', 'check_dataset']
 
 # %% ../../nbs/170_data.check.ipynb #1fe3c11e
-from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 import hashlib
 import os
-from pathlib import Path
 import warnings
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
 
-from fastcore.basics import patch
 import numpy as np
+from fastcore.basics import patch
 from PIL import Image, ImageOps
 
-from ..base.labels import InputError, UNLABELLED, colorize
+from ..base.labelmaps import read_map
+from ..base.labels import UNLABELLED, InputError, colorize, plain_text
 from ..base.photos import read_photo
 from .datasets import Fault, PairedScenes, split_scenes
 from .published import COCO_STUFF_LABELS, FORMATS, dataset_class, scene_kind
@@ -157,6 +159,13 @@ class _Tally:
         twin = self.first.setdefault((look.digest, look.size), name)
         if twin != name: self.groups.setdefault(twin, [twin]).append(name)
 
+    def _mask_remarks(self):
+        "Whether the label maps are masks of only black and white."
+        first = next(iter(self.first.values()), None)
+        if first is None or len(np.flatnonzero(self.counts)) > 2: return []
+        with suppress(InputError), Image.open(self.source.maps[first]) as img: return read_map(img, self.source.classes, self.source.maps[first])[1]
+        return []
+
     def report(self, seen):
         "What was found."
         source, total = self.source, max(1, self.counts.sum())
@@ -172,7 +181,7 @@ class _Tally:
             classes={c: s for c, s in sorted(shares.items(), key=lambda kv: -kv[1]) if s},
             unlabelled=float(self.counts[source.table == UNLABELLED].sum() / total), unmatched=lost, blank=self.blank, duplicates=groups,
             straddling=[g for g in groups if len({name in held_out for name in g}) == 2], alike=self._alike(sides, groups),
-            kinds=dict(self.kinds), faults=self.faults, remarks=source.remarks + remarks + [f'{_count(len(names), "photo")} ({names[0]}): {text}' for text, names in self.remarks.items()], samples=self.samples)
+            kinds=dict(self.kinds), faults=self.faults, remarks=[*source.remarks, *remarks, *self._mask_remarks()] + [f'{_count(len(names), "photo")} ({names[0]}): {text}' for text, names in self.remarks.items()], samples=self.samples)
 
     def _alike(self, sides, groups):
         "Near-duplicates across the split that are not the same pixel by pixel."
@@ -300,9 +309,11 @@ def picture(
     for ax in axes.flat: ax.set_axis_off()
     for ax, scene in zip(axes.flat, self.samples):
         ax.imshow(_tile(scene))
-        ax.set_title(scene.name if len(scene.name) < 50 else f'…{scene.name[-48:]}', fontsize=8)
-    fig.legend(handles=[Patch(color=c, label=n) for n, c in _legend(self.samples)], loc='outside lower center', ncols=2 + 2 * columns,
+        name = plain_text(scene.name)
+        ax.set_title(name if len(name) < 50 else f'…{name[-48:]}', fontsize=8, parse_math=False)
+    legend = fig.legend(handles=[Patch(color=c, label=n) for n, c in _legend(self.samples)], loc='outside lower center', ncols=2 + 2 * columns,
                frameon=False, fontsize=8, handlelength=1)
+    for text in legend.get_texts(): text.set_parse_math(False)   # a dollar sign in a name is a dollar sign
     return fig
 
 

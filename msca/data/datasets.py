@@ -7,31 +7,32 @@ __all__ = ['pick_scenes', 'ProceduralScenes', 'whole_folder', 'write_scenes', 'F
            'MixedScenes', 'split_scenes', 'record_of', 'tell_changes']
 
 # %% ../../nbs/140_data.datasets.ipynb #fbb1819f
+import hashlib
+import inspect
+import os
+import shutil
+import warnings
 from bisect import bisect_right
 from collections import Counter
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import lru_cache
-import hashlib
-import inspect
 from itertools import accumulate
-import os
 from pathlib import Path
-import shutil
 from typing import NamedTuple
-import warnings
 
 import numpy as np
 from PIL import Image
 
-from ..base.labels import InputError, LabelSet, SCENE_LABELS, UNLABELLED, VOID_NAMES, label_lut, normalize_name, resize_labels
-from ..base.palettes import read_classes, read_lines
+from ..base.config import fingerprint
+from ..base.files import save_image
+from ..base.labels import SCENE_LABELS, UNLABELLED, InputError, LabelSet, label_lut, means_unlabelled, resize_labels
+from ..base.palettes import read_classes, read_lines, read_palette
 from ..base.photos import MAX_SIDE, identify_image, open_image, photo_size, read_photo, scaled_size
 from .folders import list_folder, plain_name, tell_others
 from .places import place_of, split_at_least, split_by_place
 from .render import procedural_scene
-from ..base.files import save_image
 from .scene import Scene, read_ids
 
 # %% ../../nbs/140_data.datasets.ipynb #0d442f96
@@ -47,9 +48,8 @@ def pick_scenes(
 
 
 def _digest(*parts):
-    "A short fingerprint of bytes or of anything whose `str` tells it apart."
-    data = b'\0'.join(p if isinstance(p, bytes) else str(p).encode() for p in parts)
-    return hashlib.sha256(data).hexdigest()[:16]
+    "A fingerprint of bytes or of anything whose `str` tells it apart."
+    return fingerprint(*(p if isinstance(p, bytes) else str(p).encode(errors='surrogateescape') for p in parts))
 
 
 def _stat(path):
@@ -284,11 +284,22 @@ class PairedScenes:
     def _drop_void(self, label_set):
         "Classes whose names mean that nobody labelled something are none, unless the label set has a class of that name."
         known = lambda c: label_set is not None and label_set.index(c) is not None
-        void = [c for c in self.own.classes if normalize_name(c) in VOID_NAMES and not known(c)]
+        void = [c for c in self.own.classes if means_unlabelled(c) and not known(c)]
         if not void or len(void) == len(self.own): return
         kept = [(c, color) for c, color in zip(self.own.classes, self.own.palette) if c not in void]
         self.own = replace(self.own, classes=[c for c, _ in kept], palette=[color for _, color in kept])
         self.remarks.append(f'{self.names_from}: unlabelled by name: {", ".join(void)}')
+
+    def read_painted(
+        self,
+        palette,  # a file with the colors in which the label maps are painted, see `read_palette`
+    ) -> 'PairedScenes':  # itself
+        "Read the label maps as painted; colors are matched to the dataset's own classes by name."
+        self.classes = read_palette(palette, self.own)
+        self.own_table, foreign = label_lut(self.classes, self.own)
+        if (self.own_table == UNLABELLED).all(): raise InputError(f'{palette}: no class in it is one of {self.names_from}')
+        if foreign: self.remarks.append(f'{palette}: not in {self.names_from}, hence unlabelled: {", ".join(foreign)}')
+        return self
 
     def __len__(self): return len(self.names)
 

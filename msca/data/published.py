@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..base.labels import InputError, LabelSet, UNLABELLED, label_lut, normalize_name
+from ..base.labels import UNLABELLED, InputError, LabelSet, label_lut, normalize_name
 from ..base.palettes import distinct_colors, read_classes, read_lines
 from .datasets import PairedScenes, Part, SceneFolder, pick_scenes
 
@@ -52,7 +52,7 @@ _COCO_STUFF = {
 def _split(names): return names.split('; ')
 
 
-def _label_set(name, classes): return LabelSet(name, tuple(classes), distinct_colors(len(classes)))
+def _label_set(name, classes): return LabelSet(name, tuple(classes), distinct_colors(len(classes)), colors_from='picked')
 
 
 COCO_STUFF_LABELS = _label_set('coco-stuff', [
@@ -280,6 +280,8 @@ def open_dataset(
     path,                       # the dataset's folder
     format=None,                # 'coco-stuff', 'ade20k', 'cityscapes' or 'folder'; None: whichever fits
     label_set: LabelSet = None,  # its classes are matched to this set by name; None: the dataset's own classes
+    palette=None,               # a file with the colors in which its label maps are painted
 ) -> PairedScenes:
     "Open a dataset on disk in any of the layouts that are known."
-    return dataset_class(path, format)(path, label_set)
+    source = dataset_class(path, format)(path, label_set)
+    return source if palette is None else source.read_painted(palette)

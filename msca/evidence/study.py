@@ -26,9 +26,9 @@ from filelock import FileLock
 from PIL import Image
 from scipy.stats import binomtest
 
+from ..base.files import read_json, regular_file, save_image, write_whole
 from ..base.labels import InputError, colorize, plain_text
 from ..data.scene import load_photo
-from ..base.files import read_json, regular_file, save_image, write_whole
 from .comparison import Cell, markdown_table
 from .retrieval import LabelIndex
 from .tasks import Task, fit_scene
@@ -60,12 +60,10 @@ class Choosing(Task):
 # %% ../../nbs/450_evidence.study.ipynb #7636a664
 _ITS_OWN = 'layout', 'exemplar'  # names of pictures that are no model's
 
-
 def _can_name(text, longest=100):
     "Whether a text can be the name of a file or folder everywhere, and of nothing outside its own folder."
     if not isinstance(text, str) or not 0 < len(text) <= longest or len(text.encode(errors='replace')) > 200: return False
     return text.isprintable() and not set(text) & set('/\\:*?"<>|') and text[0] not in '. ' and text[-1] not in '. '
-
 
 def make_study(
     folder,  # new or empty
@@ -90,13 +88,11 @@ def make_study(
     with write_whole(folder/'study.json') as part: part.write_text(json.dumps(about, indent=1)+'\n', encoding='utf-8')
     return Study(folder)
 
-
 class Trial(NamedTuple):
     "One question to a person."
     scene:str  # its name
     left:str  # model whose picture is at the left
     right:str  # at the right
-
 
 class Study:
     "A study's folder."
@@ -123,7 +119,6 @@ class Study:
         pairs = [(scene, *pair) for scene in self.scenes for pair in combinations(self.models, 2)]
         return [Trial(pairs[k][0], *(pairs[k][1:] if rng.random() < .5 else pairs[k][:0:-1])) for k in rng.permutation(len(pairs))]
 
-
 def _checked(path):
     "What a study.json holds, if it is a study; `InputError` says what is wrong with it."
     if not path.is_file(): raise InputError(f"{path.parent}: no study there; msca study make writes one")
@@ -143,7 +138,6 @@ def _checked(path):
 ANSWERS = 'left', 'tie', 'right'
 _COLUMNS = 'scene', 'left', 'right', 'answer', 'seconds', 'time'
 
-
 def _table(path):
     "The rows of a person's file, and whether the last one is complete; `InputError` when it is no such file."
     if not path.exists(): return [], True
@@ -154,13 +148,11 @@ def _table(path):
     if rows and tuple(rows[0]) != _COLUMNS: raise InputError(f"{path}: line 1 should be {','.join(_COLUMNS)}")
     return rows[1:], not text or text[-1] == '\n'
 
-
 def _completed(row):
     "The last row of a file without an end of line: whole, or cut short behind the answer; None when it was cut short before."
     if len(row) < 4 or row[3] not in ANSWERS: return None
     if len(row) == len(_COLUMNS) and re.fullmatch(r'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d', row[5]): return row
     return [*row[:4], '', '']   # the answer is known, how long it took is not
-
 
 def _answers(path):
     "Everything that a person answered, as lists of six texts."
@@ -171,7 +163,6 @@ def _answers(path):
             raise InputError(f"{path}: line {k} is no answer ({plain_text(','.join(row), 60)}); six columns with left, tie or right in the fourth are expected")
     return [row for row in rows if row]
 
-
 def _counted(path, study):
     "A person's answers to the study's questions, each once: the first one counts."
     rows, found = _answers(path), {}
@@ -180,7 +171,6 @@ def _counted(path, study):
     if foreign: warnings.warn(f"{path}: {foreign} of {len(rows)} answers are to no question of this study and are not counted")
     return {key: row for key, row in found.items() if key in study.questions}
 
-
 def read_answers(
     study:Study,
 ) -> list:  # of dicts with scene, left, right, answer, person
@@ -188,20 +178,17 @@ def read_answers(
     files = sorted(p for p in (study.folder/'answers').glob('*.csv') if not p.name.startswith('.'))
     return [dict(zip(_COLUMNS, row), person=p.stem) for p in files for row in _counted(p, study).values()]
 
-
 def _as_lines(*rows):
     "Rows as lines of CSV."
     text = io.StringIO()
     csv.writer(text, lineterminator='\n').writerows(rows)
     return text.getvalue()
 
-
 def _mend(path):
     "Begin a person's file, or complete its last line, which a stop may have cut short."
     rows, complete = _table(path)
     if path.exists() and path.stat().st_size and complete: return
     with write_whole(path) as part: part.write_text(_as_lines(_COLUMNS, *(_answers(path) if rows else [])), encoding='utf-8', newline='')
-
 
 def _append(path, row):
     "Add a row, whole or not at all."
@@ -215,7 +202,6 @@ def _append(path, row):
         with suppress(OSError): os.truncate(path, before)
         raise InputError(f"{path}: the answer cannot be written ({e.strerror})") from None
 
-
 @contextmanager
 def _alone(path):
     "One writer of a person's file at a time; where there are no locks, go on without."
@@ -225,7 +211,6 @@ def _alone(path):
         lock.acquire()
     try: yield
     finally: lock.release()
-
 
 class Session:
     "One person's way through a study."
@@ -279,7 +264,6 @@ class Preference(NamedTuple):
     low:float  # 95 percent interval
     high:float
 
-
 def preferences(
     study:Study,
     answers=None,  # of `read_answers`, where they have been read already
@@ -293,7 +277,6 @@ def preferences(
         interval = binomtest(wins, decided).proportion_ci(method='wilson') if decided else (np.nan, np.nan)
         found.append(Preference(a, b, wins, ties, losses, wins/decided if decided else np.nan, *map(float, interval)))
     return found
-
 
 def preference_text(
     study:Study,

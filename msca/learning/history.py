@@ -20,14 +20,11 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
-with warnings.catch_warnings():
-    warnings.simplefilter('ignore', FutureWarning)  # fastai still scripts a few functions when it is imported
-    from fastai.callback.core import Callback
-
+from ..base.files import regular_file, write_whole
 from ..base.labels import InputError, plain_text
 from ..base.processes import is_main, mean_over_processes
-from ..base.files import regular_file, write_whole
 from ..data.scene import tensor_to_image
+from .loop import Callback
 from ..model.attention import attention_entropy
 from ..model.features import N_SCALES
 
@@ -264,7 +261,7 @@ def _grid_picture(grid, exemplars, truths):
     "A swapping grid with its exemplars on top and the truths of its layouts at the left."
     top = torch.cat([torch.ones_like(exemplars[:1]), exemplars])
     rows = [torch.cat(list(top), -1)] + [torch.cat([t, *r], -1) for t, r in zip(truths, grid)]
-    return tensor_to_image(torch.cat(rows, -2))
+    return tensor_to_image(torch.cat(rows, -2).nan_to_num())  # that a training diverged is said elsewhere
 
 @contextmanager
 def _survivable(path):

@@ -14,8 +14,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
 
-from ..base.labels import InputError, LabelSet
 from ..base.files import read_json, write_whole
+from ..base.labels import InputError, LabelSet
 from ..base.weights import build_for, check_stored, check_values, stored_table
 from .features import VGGPyramid
 from .synthesizer import build_synthesizer, find_variant
