@@ -72,6 +72,7 @@ def _stretch(img):
 
 def _head(img):
     "The beginning of an image's file; empty where it has none."
+    if head := getattr(img, 'head', b''): return head   # of bytes in memory, see `open_image`
     try:
         with open(img.filename, 'rb') as f: return f.read(512)
     except (OSError, AttributeError, TypeError, ValueError): return b''
