@@ -9,7 +9,7 @@ Every trial goes on from the same checkpoint by the recipe of `smooth` (train_sh
 * `generator-every-5`: the generator moves on every fifth iteration (the paper's cadence);
 * `reconstruction`: no discriminator in the generator's loss.
 
-Each is measured on the first 12 held-out photos of three sets, as held_out.py picks them; differences to `as-is` are paired, over all photos.
+Each is measured on the first 12 held-out photos of three sets, as shipped_measures.py picks them; differences to `as-is` are paired, over all photos.
 """
 import argparse
 import json
@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from held_out import measure, pick, rounded
 from model_card import SETS
+from shipped_measures import measure, pick, rounded
 from torch import nn
 from torch.nn.utils import parametrize
 from train_shipped import COMMON, RECIPES, SHAPES, every, sources
@@ -107,7 +107,7 @@ def build(trial, folder, a):
 
 
 def measured(folder, a):
-    "Rows of numbers by set, each photo's in the order in which held_out.py picks them."
+    "Rows of numbers by set, each photo's in the order in which shipped_measures.py picks them."
     (distance,) = build_metrics(('squeezenet_distance',), Backbones(squeezenet=a.perceptual_weights))
     s, found = Synthesizer.load(folder, 'cpu', quiet=True), {}
     for name in SETS:

@@ -12,7 +12,7 @@ __all__ = ['VARIANT_NAMES', 'LOSSES', 'RECIPE_FIELDS', 'RunOptions', 'COMMANDS',
 import argparse
 import json
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, fields, make_dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args, get_origin
@@ -77,6 +77,7 @@ def _loss_weight(text):
 
 def _add_format(p):
     p.add_argument('--format', choices=list(FORMATS), help='layout of the dataset (default: found by its folders)')
+    p.add_argument('--palette', metavar='FILE', help='colors in which the label maps are painted, as in msca synth (default: the maps hold ids)')
 
 def _train_arguments(p):
     data, recipe, start = (p.add_argument_group(t) for t in ('data', 'recipe', 'start'))
@@ -130,10 +131,11 @@ class _Given(Configuration):
     "What is given for a run beside its recipe."
     data:list[str]|None = None
     format:str|None = None
+    palette:str|None = None
     only:str|None = None
     procedural:whole(0)|None = None
     labels:str|None = None
-    config:str|None = None
+    config:Literal[RECIPES]|None = None
     variant:str|None = None
     noise:whole(0)|None = None
     padding:str|None = None
@@ -148,7 +150,7 @@ class _Given(Configuration):
 RunOptions = make_dataclass('RunOptions', [(name, kind|None, None) for name, kind in RECIPE_FIELDS.items()], bases=(_Given,), frozen=True)
 RunOptions.__doc__ = "The options that make a run what it is, as its folder keeps them."
 
-_PATHS = 'data', 'init', 'perceptual_weights', 'parser_weights', 'vgg_weights'
+_PATHS = 'data', 'palette', 'init', 'perceptual_weights', 'parser_weights', 'vgg_weights'
 
 def run_options(
     args,  # what argparse read for `msca train`
@@ -202,9 +204,10 @@ def opened_dataset(
     label_set,  # the classes wanted; None: its own
     format:str=None,  # a key of `FORMATS`; None: whichever fits
     only:str=None,  # 'outdoor' or 'indoor': only such scenes of COCO-Stuff
+    palette=None,  # file with the colors in which its label maps are painted
 ):  # a source of scenes
     "Open a dataset, look at it, and say in one line what it is; `InputError` at what could end a training."
-    source = open_dataset(folder, format, label_set)
+    source = open_dataset(folder, format, label_set, palette)
     if only:
         source = scenes_of_kind(source, only, progress=progress_bar)
         if not len(source): raise InputError(f"{folder}: none of its photos is an {only} scene")
@@ -237,12 +240,13 @@ def training_scenes(
     seed:int=0,  # of the procedural scenes
     format:str=None,  # of the datasets, a key of `FORMATS`; None: whichever fits
     only:str=None,  # 'outdoor' or 'indoor': only such scenes of COCO-Stuff
+    palette=None,  # file with the colors in which the label maps are painted
 ) -> tuple:  # (training scenes, held-out scenes, label set)
     "What `msca train` learns from, checked and split."
     from msca.data.datasets import MixedScenes, ProceduralScenes
     own = labels == 'own' or (labels is None and len(folders) == 1 and not procedural)
     if own and (len(folders) != 1 or procedural): raise InputError('--labels own needs exactly one --data dataset and no procedural scenes')
-    sources = [opened_dataset(f, None if own else SCENE_LABELS, format, only) for f in folders]
+    sources = [opened_dataset(f, None if own else SCENE_LABELS, format, only, palette) for f in folders]
     if procedural: sources.append(ProceduralScenes(procedural, 2*size, seed))
     return *split_scenes(MixedScenes(sources)), sources[0].label_set
 
@@ -350,11 +354,13 @@ def _check_train(args):
 def train(args):
     "`msca train`: parser and synthesizer, into a run folder; together with the processes that a launcher has started beside this one."
     _check_train(args)
+    from msca.base.files import folder_lock
+    from msca.base.processes import is_main
     from msca.learning.launch import process_group
     from msca.pretrained.models import best_device
     device = best_device(args.device)
     try:
-        with process_group(device): finished = _train(args, device)
+        with process_group(device), folder_lock(args.out) if is_main() else nullcontext(): finished = _train(args, device)
     except KeyboardInterrupt: finished = False
     if finished: return
     raise KeyboardInterrupt(f'go on with: msca train --out {args.out} --resume' if (Path(args.out)/'options.json').is_file() else '')
@@ -364,8 +370,8 @@ def keep_options(
     args,  # what argparse read for `msca train`
 ):
     "Write a run's options into its folder; if it cannot begin within the block, nothing is left that they would bind."
+    from msca.base.files import write_whole
     from msca.base.processes import is_main
-    from msca.data.scene import write_whole
     path = Path(args.out)/'options.json'
     first = not path.exists()
     if is_main():
@@ -385,7 +391,8 @@ def _train(args, device):
     from msca.learning.run import TrainingRun
     from msca.learning.states import kept_states
     out, cache, recipe = Path(args.out), None if args.no_cache else cache_folder(args.cache), training_recipe(args)
-    scenes = training_scenes(args.data, args.procedural, args.labels, recipe.size, args.seed, args.format, args.only)
+    scenes = training_scenes(args.data, args.procedural, args.labels, recipe.size, args.seed, args.format, args.only,
+                             args.palette)
     train_scenes, valid_scenes, label_set = scenes
     variant, shape, recipe = chosen_model(args, recipe, len(label_set))
     parser = SegmenterToCome() if args.parser_epochs else None
@@ -417,9 +424,10 @@ def _check_arguments(p):
 
 def check(args):
     "`msca check`: everything that is wrong with a dataset, and what it consists of."
-    from msca.data.scene import write_whole
+    from msca.base.files import write_whole
     if args.out: check_writable(Path(args.out)/'report.json')
     source = dataset_class(args.data, args.format).survey(args.data, SCENE_LABELS if args.labels == 'scenes' else None)
+    if args.palette: source.read_painted(args.palette)
     report = check_dataset(source, progress=progress_bar)
     print('\n'.join(report.lines(args.size)))
     if args.out:

@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 import warnings
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import fields
 from itertools import islice
 from pathlib import Path
@@ -20,7 +20,8 @@ from pathlib import Path
 import torch
 from torch.utils.data import Subset
 
-from ..base.labels import InputError, LabelSet
+from ..base.files import folder_lock, remove_leftovers
+from ..base.labels import InputError, LabelSet, plain_text
 from ..base.processes import barrier, is_main, mean_over_processes, rank, world_size
 from .callbacks import LossGuard, TrainingDiverged, recompute_batchnorm
 from .history import RunLog, trim_history
@@ -215,8 +216,11 @@ class TrainingRun:
         "Take up the newest readable state; `InputError` when there is none or it does not fit."
         path, state = newest_state(self.folder)
         check_same_run(path, json.loads(state['config']), self.settings, self.config)
+        at = state['position']
+        if at['phase'] > len(self.phases) or at['phase'] < len(self.phases) and at['epoch'] > self.phases[at['phase']].epochs:
+            raise InputError(f"{path}: stands behind the end of this run's phases")
         try: self.networks.load_state_dict(state)
-        except ValueError as e: raise InputError(f"{path}: {e}") from e
+        except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as e: raise InputError(f"{path}: {plain_text(e, 200)}") from e
         self.position, self.iteration, self.saved = state['position'], state['iteration'], state['iteration']
         self.best, self.seconds = state['best'], state['seconds']
         return self
@@ -227,9 +231,9 @@ class TrainingRun:
     ) -> SceneSynthesizer:  # the average
         "Go through the remaining phases, saving the averaged synthesizer after each. `stopped` tells whether it ended early."
         barrier()  # all have read the state
-        if is_main(): self._tidy()
         self.stopped = False
-        with StopRequest() as request:
+        with folder_lock(self.folder) if is_main() else nullcontext(), StopRequest() as request:
+            if is_main(): self._tidy()
             while self.position['phase'] < len(self.phases) and not self.stopped:
                 self.stopped = not self._fit_phase(request, cbs, progress)
                 if not self.stopped: self._end_phase()
@@ -237,7 +241,7 @@ class TrainingRun:
 
     def _tidy(self):
         "Remove what a killed process left half-written, and the rows of iterations that will be done again."
-        for leftover in self.folder.glob('.*.tmp'): leftover.unlink()
+        remove_leftovers(self.folder)
         trim_history(self.folder, self.iteration)
 
     def _fit_phase(self, request, cbs, progress):

@@ -71,12 +71,27 @@ class SPADESynthesizer(nn.Module):
     ) -> torch.Tensor:  # B×3×H×W in [-1, 1]
         "Synthesize."
         if return_attention: return self.attention
-        conditions, _ = self.transfer(target_onehot, exemplar_image, exemplar_onehot, target_mask)
-        return self.generator.paint(self.start(conditions[-1], exemplar_image), conditions)
+        return self.paint(target_onehot, self.encode(exemplar_image, exemplar_onehot), target_mask)
+
+    def encode(self,
+        exemplar_image:torch.Tensor,  # unused
+        exemplar_onehot:torch.Tensor,  # unused
+    ) -> list:  # empty
+        "What painting needs of an exemplar: nothing."
+        return []
+
+    def paint(self,
+        target_onehot:torch.Tensor,  # c1: B×(S+1)×H×W, sides multiples of 16
+        style:list,  # from `encode`
+        target_mask:torch.Tensor=None,  # unused
+    ) -> torch.Tensor:  # B×3×H×W in [-1, 1]
+        "Paint layouts in styles."
+        conditions = label_scales(target_onehot)
+        return self.generator.paint(self.start(conditions[-1], style), conditions)
 
     def start(self,
         coarsest:torch.Tensor,  # B×(S+1)×H/16×W/16, the coarsest label map
-        exemplar_image:torch.Tensor,  # unused
+        style:list,  # unused
     ) -> torch.Tensor:  # B×widths[4]×H/16×W/16
         "What enters the coarsest block."
         return self.generator.start(coarsest)
@@ -153,20 +168,21 @@ class SPADEVAE(SPADESynthesizer):
         self.generator.start = nn.Linear(config.style_channels, config.widths[-1]*config.start_side**2)
         self.posterior = None  # of the last forward pass: (μ, log σ²)
 
-    def style(self,
+    def encode(self,
         exemplar_image:torch.Tensor,  # B×3×H×W in [-1, 1]
-    ) -> torch.Tensor:  # z: B×Z
+        exemplar_onehot:torch.Tensor,  # unused
+    ) -> list:  # [z: B×Z]
         "The style vector: drawn from its distribution in training, the mean otherwise."
         self.posterior = mean, log_variance = self.encoder(exemplar_image)
-        if not self.training: return mean
-        return mean + torch.randn_like(mean)*(log_variance/2).exp()
+        if not self.training: return [mean]
+        return [mean + torch.randn_like(mean)*(log_variance/2).exp()]
 
     def start(self,
         coarsest:torch.Tensor,  # B×(S+1)×H/16×W/16, for its size
-        exemplar_image:torch.Tensor,  # B×3×H'×W' in [-1, 1]
+        style:list,  # [z: B×Z]
     ) -> torch.Tensor:  # B×widths[4]×H/16×W/16
         "z, spread over a small square by a linear layer and resized to the coarsest scale."
-        z, side = self.style(exemplar_image), self.config.start_side
+        (z,), side = style, self.config.start_side
         x = self.generator.start(z).view(z.shape[0], -1, side, side)  # `len` would fix the batch size of an exported program
         return F.interpolate(x, coarsest.shape[-2:], mode='bilinear', align_corners=False)
 
