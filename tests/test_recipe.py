@@ -41,7 +41,7 @@ def test_older_run_is_recalled(tmp_path):
         shapes = {k: v for k, v in json.loads(json.dumps(recipe.to_dict())).items() if k not in MAY_CHANGE}
         assert shapes == SETTINGS
         anew = json.loads(json.dumps(run_options(args).to_dict()))
-        assert {k: v for k, v in anew.items() if k in OPTIONS or v is not None} == OPTIONS | dict(keep_states=3)  # later options are not given
+        assert {k: v for k, v in anew.items() if k in OPTIONS or v is not None} == OPTIONS | dict(keep_states=3)  # not the later ones
 
 
 WRONG = (dict(epochs='1,1'), dict(epochs=[1]), dict(size=True), dict(loss_weights=[['l1', 'much']]), dict(data='photos'), dict(seed=-1),
