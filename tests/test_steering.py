@@ -14,7 +14,8 @@ from PIL import Image
 from msca.model.attention import AttentionMaps
 from msca.steering.explain import TransferMatrix, explain_synthesis, style_source, transfer_matrix
 from msca.steering.extrapolation import extrapolate, panorama
-from msca.steering.interpolation import gated_styles, interpolate_space, interpolate_styles, linear_masks, mixture_shares, paint_styles, read_target
+from msca.steering.interpolation import gated_styles, interpolate_styles, mixture_shares, paint_styles, read_target
+from msca.steering.masks import interpolate_space, linear_masks
 from msca.base.labels import LabelSet, one_hot
 from msca.data.scene import tensor_to_image
 from msca.model.synthesizer import SceneSynthesizer, SynthesizerConfig
