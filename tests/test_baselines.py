@@ -1,4 +1,4 @@
-"The models to compare, from the outside: one interface, checkpoints that name their variant, steering that works or is refused, and whether they learn."
+"The models to compare, from the outside: one interface, checkpoints that name their variant, steering or its refusal, learning."
 import json
 import subprocess
 import sys
@@ -15,10 +15,11 @@ warnings.filterwarnings('ignore', category=FutureWarning)
 
 from msca.base.labels import SCENE_LABELS, InputError, one_hot
 from msca.data.layouts import procedural_layout
-from msca.data.styles import procedural_style
 from msca.data.render import render
 from msca.data.scene import image_to_tensor
-from msca.learning.learner import AttentionPretrainer, TrainingConfig
+from msca.data.styles import procedural_style
+from msca.learning.learner import AttentionPretrainer
+from msca.learning.recipe import TrainingConfig
 from msca.model.checkpoint import load_synthesizer, save_synthesizer
 from msca.model.synthesizer import VARIANTS, SynthesizerConfig, build_synthesizer, find_variant, join_styles
 from msca.model.tiles import cut_tiles, encode_in_tiles, paint_in_tiles
@@ -155,7 +156,8 @@ def test_checkpoints_that_lie(tmp_path):
     save_synthesizer(toy('spade'), SCENE_LABELS, 32, tmp_path/'spade')
     save_synthesizer(toy('gap'), SCENE_LABELS, 32, tmp_path/'gap')
     for folder, variant, says in (('spade', 'spade-vae', 'fit'), ('gap', 'msca', 'fit'), ('gap', 'spade', 'unknown configuration fields'),
-                                  ('gap', 'antigravity', 'no variant'), ('gap', 'msca.relatives.baselines', 'no variant'), ('gap', ['gap'], 'no variant')):
+                                  ('gap', 'antigravity', 'no variant'), ('gap', 'msca.relatives.baselines', 'no variant'),
+                                  ('gap', ['gap'], 'no variant')):
         path = tmp_path/folder/'config.json'
         good = path.read_text()
         path.write_text(json.dumps(json.loads(good) | dict(variant=variant)))
@@ -165,7 +167,8 @@ def test_checkpoints_that_lie(tmp_path):
     assert 'antigravity' not in sys.modules
 
 
-@pytest.mark.parametrize('wrong', [dict(encoder_widths=()), dict(encoder_widths=(8, 0)), dict(style_channels=0), dict(start_side=1.5), dict(kl_weight=-1),
+@pytest.mark.parametrize('wrong', [dict(encoder_widths=()), dict(encoder_widths=(8, 0)), dict(style_channels=0), dict(start_side=1.5),
+                                   dict(kl_weight=-1),
                                    dict(kl_weight=float('nan')), dict(widths=(8,)*4)])
 def test_wrong_configurations(wrong):
     with pytest.raises(ValueError, match=f'{next(iter(wrong))} is .*; it must be'): replace(VAE, **wrong)
@@ -218,7 +221,7 @@ def test_what_comes_before_the_painter_can_be_pretrained(name, pairs):
 
 
 def test_draws_of_a_resumed_training(pairs):
-    "SPADE-VAE, stopped after three updates and taken up from its state, gives the losses of the training that was not stopped: what it draws depends on the seed of the iteration alone."
+    "SPADE-VAE, stopped after three updates and resumed, gives the losses of a whole training: its draws depend on the iteration alone."
     x1, c1, x2, c2 = pairs
 
     def updates(model, opt, iterations):
@@ -258,13 +261,14 @@ def test_recipes():
         if name in (*ATTENTIVE, *BY_CLASS): assert (variant, config) == (name, full)
     assert variant_recipe('no-global', full) == ('msca', replace(full, epochs=(13, 0)))
     assert variant_recipe('spade', full) == ('spade', replace(full, pretrain_epochs=0, pair_discriminator=False))
-    assert variant_recipe('spade-vae', full) == ('spade-vae', replace(full, pretrain_epochs=0, pair_discriminator=False, epochs=(3, 10), stages=(3, 3)))
+    assert variant_recipe('spade-vae', full) == ('spade-vae',
+                                                 replace(full, pretrain_epochs=0, pair_discriminator=False, epochs=(3, 10), stages=(3, 3)))
     assert variant_recipe('spade-vae-cross', full) == ('spade-vae', replace(full, pretrain_epochs=0))
     with pytest.raises(InputError, match='no model to compare; there are msca, gap'): variant_recipe('pix2pix', full)
 
 
 def test_one_training_step_of_the_paper_configuration():
-    "The benchmark's step with narrow layers: all of the generator's weights move, VGG stays; of the discriminator's, the biases of its two scores may stand still."
+    "The benchmark's step with narrow layers: the generator's weights move, VGG stays; two biases of the discriminator may stand still."
     sys.path.insert(0, str(ROOT/'benchmarks'))
     from paper_config import measure
     narrow = replace(SynthesizerConfig.paper(S), image_channels=EIGHT, label_channels=EIGHT, widths=EIGHT, spade_hidden=EIGHT)

@@ -11,15 +11,15 @@ import pytest
 import torch
 from PIL import Image
 
+from msca.base.labels import LabelSet, one_hot
+from msca.data.scene import tensor_to_image
 from msca.model.attention import AttentionMaps
+from msca.model.synthesizer import SceneSynthesizer, SynthesizerConfig
+from msca.pretrained.synthesizer import Synthesizer
 from msca.steering.explain import TransferMatrix, explain_synthesis, style_source, transfer_matrix
 from msca.steering.extrapolation import extrapolate, panorama
 from msca.steering.interpolation import gated_styles, interpolate_styles, mixture_shares, paint_styles, read_target
 from msca.steering.masks import interpolate_space, linear_masks
-from msca.base.labels import LabelSet, one_hot
-from msca.data.scene import tensor_to_image
-from msca.model.synthesizer import SceneSynthesizer, SynthesizerConfig
-from msca.pretrained.synthesizer import Synthesizer
 
 N_LABELS = 17  # of the shipped model; the random one has as many
 
@@ -201,7 +201,7 @@ def test_extrapolation_is_seeded(pairs):
 
 def memory(width):
     "Peak memory in MiB of a process that paints a 256×width panorama with a random model: (whole, above the start)."
-    # VmHWM and not ru_maxrss, which in a child starts at what its parent held; freed blocks are handed back at once, so that the peak is in use
+    # VmHWM and not ru_maxrss, which in a child starts at what its parent held; freed blocks are handed back at once
     code = f'''
 import json, re, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['COUNT', 'SEED', 'TRAINING_SIDE', 'CommandFailed', 'whole_number', 'picture_side', 'device_name', 'add_model_option',
-           'add_model_options', 'add_segmenter_option', 'add_map_options', 'command_parser', 'check_inputs',
-           'check_writable', 'check_output', 'progress_bar', 'open_model']
+           'add_model_options', 'add_segmenter_option', 'add_map_options', 'read_told_maps', 'command_parser',
+           'check_inputs', 'check_writable', 'check_output', 'progress_bar', 'open_model']
 
 # %% ../../nbs/900_commands.options.ipynb #33aad719
 import argparse
@@ -14,6 +14,7 @@ import re
 import sys
 from pathlib import Path
 
+from ..base.files import same_file
 from ..base.labels import InputError
 
 # %% ../../nbs/900_commands.options.ipynb #462d9764
@@ -79,12 +80,33 @@ def add_segmenter_option(
 def add_map_options(
     p:argparse.ArgumentParser,  # a command's parser
 ):
-    "`--classes` and `--palette`."
+    "`--classes`, `--palette`, the same for the exemplars' maps, and `--snap`."
     p.add_argument('--classes', metavar='FILE',
                    help="classes.txt of the label maps, where their ids are not the model's (one beside a map, "
                         "or in the folder above, is found by itself)")
     p.add_argument('--palette', metavar='FILE',
-                   help="colors in which the label maps are painted, one `R G B [name]` or `#RRGGBB [name]` a line (default: the model's)")
+                   help="colors in which the label maps are painted, one `R G B [name]` or `#RRGGBB [name]` a line, or a list from CVAT, "
+                        "GIMP, a class_dict.csv or JSON categories (default: the model's)")
+    p.add_argument('--exemplar-classes', metavar='FILE', help="classes.txt of the exemplars' label maps, where it is another one")
+    p.add_argument('--exemplar-palette', metavar='FILE', help="colors of the exemplars' label maps, where they are others")
+    p.add_argument('--snap', action='store_true',
+                   help='label maps with smoothed edges: a pixel of a mixed color goes to a class beside it (default: such maps are refused)')
+
+def read_told_maps(
+    args,  # what argparse read; its maps become arrays of the model's ids where the options say so, in place
+    label_set,  # of the model
+):
+    "Read label maps as `--snap`, `--exemplar-classes` and `--exemplar-palette` say; without these nothing is done."
+    of_exemplars = args.exemplar_classes or args.exemplar_palette
+    if not (of_exemplars or args.snap): return
+    check_inputs(args.exemplar_classes, args.exemplar_palette)
+    from msca.data.scene import load_labels
+    options = {'layout': (args.classes, args.palette), 'exemplar': (args.exemplar_classes, args.exemplar_palette) if of_exemplars else (args.classes, args.palette)}
+    for name, of in (('layout', 'layout'), ('layouts', 'layout'), ('exemplar_layout', 'exemplar'), ('exemplar_layouts', 'exemplar')):
+        given = getattr(args, name, None)
+        read = lambda m: load_labels(m, label_set, *options[of], args.snap)
+        if given is not None: setattr(args, name, [read(m) for m in given] if isinstance(given, list) else read(given))
+    args.classes = args.palette = None
 
 # %% ../../nbs/900_commands.options.ipynb #25094578
 class _Parser(argparse.ArgumentParser):
@@ -111,13 +133,14 @@ def check_inputs(
 ):
     "Fail at the first file that is not there."
     for path in paths:
-        if path is not None and not Path(path).exists(): raise InputError(f"{path}: no such file")
+        if path is not None and not os.path.exists(path): raise InputError(f"{path}: no such file")
 
 def check_writable(
     path:Path,  # a file to come, in folders that may be to come
 ):
     "Fail where the file could not be made."
-    above = next(p for p in path.absolute().parents if p.exists())
+    if '\0' in str(path) or len(os.fsencode(path.name)) > 255: raise InputError(f"{path}: cannot be written, the name is not possible")
+    above = next(p for p in path.absolute().parents if os.path.exists(p))
     if not above.is_dir(): raise InputError(f"{path}: cannot be written, {above} is a file")
     if not os.access(above, os.W_OK): raise InputError(f"{path}: cannot be written, no permission in {above}")
 
@@ -133,9 +156,9 @@ def check_output(
     if path.suffix.lower() not in endings:
         wrong = f'{path.suffix!r} is not possible here' if path.suffix else 'has no ending'
         raise InputError(f"{path}: {wrong}; end the name in {' or '.join(endings[:2])}")
-    if path.is_dir(): raise InputError(f"{path}: is a folder, a file name was expected")
+    if os.path.isdir(path): raise InputError(f"{path}: is a folder, a file name was expected")
     check_writable(path)
-    if path.resolve() in [Path(i).resolve() for i in inputs if i is not None]:
+    if any(same_file(path, i) for i in inputs if i is not None):
         raise InputError(f"{path}: is an input and would be overwritten; name another file")
 
 # %% ../../nbs/900_commands.options.ipynb #d218f009

@@ -10,31 +10,27 @@ __all__ = ['CROSS', 'SELF', 'Sample', 'resize_scene_arrays', 'PhotoStore', 'fits
 import warnings
 from typing import NamedTuple
 
-from fastcore.basics import chunked
 import numpy as np
 import torch
+from fastcore.basics import chunked
 from PIL import Image
 
-with warnings.catch_warnings():
-    warnings.simplefilter('ignore', FutureWarning)  # fastai still scripts a few functions when it is imported
-    from fastai.data.core import DataLoaders
-    from fastai.data.load import DataLoader
-
-from ..base.labels import InputError, one_hot
+from ..base.labels import InputError, one_hot, resize_labels
 from ..data.cache import cached_arrays, scene_keys, weights_digest
 from ..data.patches import Box, nonoverlapping_boxes, overlapping_boxes
+from .loop import DataLoader, DataLoaders
 
 # %% ../../nbs/330_learning.samples.ipynb #0e463547
 CROSS, SELF = 0, 1  # task numbers: patch cross-reconstruction, global self-reconstruction
 
 class Sample(NamedTuple):
     "One training sample, before batching."
-    target: np.ndarray  # c1: N×N uint8 label ids of what to paint, 255 = unlabelled
-    exemplar: np.ndarray  # x2: N×N×3 uint8
-    exemplar_labels: np.ndarray  # c̃2: N×N uint8, as the segmenter sees the exemplar
-    truth: np.ndarray  # x1: N×N×3 uint8, what the synthesizer must paint
-    task: int  # CROSS or SELF
-    flip: bool = False  # whether all four are still to be mirrored, left to right
+    target:np.ndarray  # c1: N×N uint8 label ids of what to paint, 255 = unlabelled
+    exemplar:np.ndarray  # x2: N×N×3 uint8
+    exemplar_labels:np.ndarray  # c̃2: N×N uint8, as the segmenter sees the exemplar
+    truth:np.ndarray  # x1: N×N×3 uint8, what the synthesizer must paint
+    task:int  # CROSS or SELF
+    flip:bool = False  # whether all four are still to be mirrored, left to right
 
 # %% ../../nbs/330_learning.samples.ipynb #48839c82
 def resize_scene_arrays(
@@ -42,11 +38,9 @@ def resize_scene_arrays(
     maps:list,  # label maps, H×W uint8 each
     size:tuple,  # (height, width) in pixels
 ) -> tuple:  # (photo, maps) at the new size
-    "Photo by antialiased bicubic, label maps by nearest neighbour."
+    "Photo by antialiased bicubic, label maps by `resize_labels`."
     if photo.shape[:2] == tuple(size): return photo, list(maps)
-    wh = (size[1], size[0])
-    return (np.asarray(Image.fromarray(photo).resize(wh, Image.Resampling.BICUBIC)),
-            [np.asarray(Image.fromarray(m).resize(wh, Image.Resampling.NEAREST)) for m in maps])
+    return np.asarray(Image.fromarray(photo).resize((size[1], size[0]), Image.Resampling.BICUBIC)), [resize_labels(m, size) for m in maps]
 
 # %% ../../nbs/330_learning.samples.ipynb #c2aa5a68
 class PhotoStore:
@@ -74,7 +68,7 @@ class PhotoStore:
             warnings.warn(f"{self.cache}: not used, as {what} cannot be told from others; photos are kept in memory")
             self.cache = None
             return self
-        options = dict(short_side=2*self.size, photo='bicubic', labels='nearest')
+        options = dict(short_side=2*self.size, photo='bicubic', labels='centers')
         photos = cached_arrays(self.cache, 'photos', keys, options, lambda numbers: map(self._decode, numbers), progress)
         parse = lambda numbers: ((m,) for group in chunked(numbers, 16) for m in self._parse([photos[i] for i in group]))
         self._files = photos, cached_arrays(self.cache, 'parsed', keys, dict(options, parser=by), parse, progress) if by else None

@@ -8,84 +8,50 @@ __all__ = ['VARIANTS', 'SceneSynthesizer', 'PainterConfig', 'SynthesizerConfig',
 
 # %% ../../nbs/230_model.synthesizer.ipynb #188ffa9b
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from importlib import import_module
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from fastcore.basics import patch
 from torch import nn
 
+from ..base.config import Configuration, above, several, whole
 from ..base.labels import InputError
 from .attention import AttentionMaps, MaskedSpatialChannelAttention
 from .features import N_SCALES, STRIDE, CompactPyramid, ImagePyramid, LabelPyramid, VGGPyramid
 from .spade import SPADEResBlock
 
 # %% ../../nbs/230_model.synthesizer.ipynb #63bcfde8
-def _whole(v): return isinstance(v, int) and not isinstance(v, bool)
-def _five(v, least=1): return isinstance(v, tuple) and len(v) == N_SCALES and all(_whole(n) and n >= least for n in v)
+_FIVE = several(whole(1), N_SCALES)  # one number a scale
 
 @dataclass(frozen=True)
-class PainterConfig:
+class PainterConfig(Configuration):
     "Shape of the painter, which models of every variant have; five-number tuples run from full resolution to 1/16."
-    n_labels:int  # S, classes without the unlabelled one
-    widths:tuple = (24, 48, 80, 128, 192)  # SPADE block output channels
-    spade_hidden:tuple = (24, 40, 64, 96, 96)  # width inside SPADE, per scale
-    spade_kernel:int = 1  # γ/β convolution size
-    init_gain:float = .02  # Xavier gain of the SPADE blocks
-    noise:int = 0  # channels of noise beside the condition at every scale (the paper has none)
-    padding:str = 'zeros'  # what the painter's convolutions find outside the picture: 'zeros' (SPADE's) or 'replicate', its border
-    upsampling:str = 'nearest'  # between the painter's blocks: 'nearest' (SPADE's) or 'bilinear'
-
-    def __post_init__(self):
-        for f in fields(self):
-            if isinstance(getattr(self, f.name), list): object.__setattr__(self, f.name, tuple(getattr(self, f.name)))
-        for name, (good, wanted) in self._rules().items():
-            if not good: raise ValueError(f"{name} is {getattr(self, name)!r}; it must be {wanted}")
-
-    def _rules(self):
-        "Name → (whether its value is good, what a good value is)."
-        return dict(n_labels=(_whole(self.n_labels) and 1 <= self.n_labels <= 254, "1 to 254"),
-                    spade_kernel=(self.spade_kernel in (1, 3, 5), "1, 3 or 5"),
-                    padding=(self.padding in ('zeros', 'replicate'), "'zeros' or 'replicate'"),
-                    upsampling=(self.upsampling in ('nearest', 'bilinear'), "'nearest' or 'bilinear'"),
-                    noise=(_whole(self.noise) and 0 <= self.noise <= 16, "a whole number from 0 to 16"),
-                    init_gain=(isinstance(self.init_gain, (int, float)) and 0 < self.init_gain < math.inf, "a positive number"),
-                    **{n: (_five(getattr(self, n)), f"{N_SCALES} positive whole numbers") for n in ('widths', 'spade_hidden')})
-
-    def to_dict(self) -> dict:
-        "JSON-serializable form."
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls,
-        d:dict,  # as `to_dict` wrote it
-    ) -> 'PainterConfig':  # of the class it is called on
-        "The inverse of `to_dict`; unknown or missing fields raise `ValueError`."
-        if not isinstance(d, dict): raise ValueError("the configuration is no set of named fields")
-        if 'n_labels' not in d: raise ValueError("the configuration has no n_labels")
-        unknown = set(d) - {f.name for f in fields(cls)}
-        if unknown: raise ValueError(f"unknown configuration fields: {', '.join(sorted(unknown))}")
-        return cls(**d)
+    n_labels:whole(1, 254)  # S, classes without the unlabelled one
+    widths:_FIVE = (24, 48, 80, 128, 192)  # SPADE block output channels
+    spade_hidden:_FIVE = (24, 40, 64, 96, 96)  # width inside SPADE, per scale
+    spade_kernel:Literal[1, 3, 5] = 1  # γ/β convolution size
+    init_gain:above(0) = .02  # Xavier gain of the SPADE blocks
+    noise:whole(0, 16) = 0  # channels of noise beside the condition at every scale (the paper has none)
+    padding:Literal['zeros', 'replicate'] = 'zeros'  # what the painter's convolutions find outside the picture: zeros (SPADE's), or its border
+    upsampling:Literal['nearest', 'bilinear'] = 'nearest'  # between the painter's blocks: nearest is SPADE's
 
 # %% ../../nbs/230_model.synthesizer.ipynb #2dfc6b3c
 @dataclass(frozen=True)
 class SynthesizerConfig(PainterConfig):
     "Everything that fixes the generator's shape; five-number tuples run from full resolution to 1/16."
-    backbone:str = 'compact'  # image pyramid: 'compact' (learned) or 'vgg19' (frozen, ImageNet)
-    pyramid_widths:tuple = (16, 32, 48, 64, 96)  # the compact pyramid's own widths; unused by vgg19
-    image_channels:tuple = (16, 32, 48, 64, 96)  # N_i after the 1×1 compression
-    label_channels:tuple = (12, 16, 24, 32, 32)  # M_i
-    slots:tuple = (8, 16, 16, 16, 16)  # K_i (paper §3.2)
-    mlp_width:int = 64  # hidden width of the gate's MLP
+    backbone:Literal['compact', 'vgg19'] = 'compact'  # image pyramid: compact (learned) or VGG-19 (frozen, ImageNet)
+    pyramid_widths:_FIVE = (16, 32, 48, 64, 96)  # the compact pyramid's own widths; unused by vgg19
+    image_channels:_FIVE = (16, 32, 48, 64, 96)  # N_i after the 1×1 compression
+    label_channels:_FIVE = (12, 16, 24, 32, 32)  # M_i
+    slots:_FIVE = (8, 16, 16, 16, 16)  # K_i (paper §3.2)
+    mlp_width:whole(1) = 64  # hidden width of the gate's MLP
 
-    def _rules(self):
-        color = self.backbone == 'compact'  # whose last three image channels are the picture's color
-        return dict(super()._rules(), backbone=(self.backbone in ('compact', 'vgg19'), "'compact' or 'vgg19'"),
-                    mlp_width=(_whole(self.mlp_width) and self.mlp_width >= 1, "a positive whole number"),
-                    image_channels=(_five(self.image_channels, 4 if color else 1), f"{N_SCALES} whole numbers above {3 if color else 0}"),
-                    **{n: (_five(getattr(self, n)), f"{N_SCALES} positive whole numbers") for n in ('pyramid_widths', 'label_channels', 'slots')})
+    def check(self):
+        "The last three image channels of the compact pyramid are the picture's color."
+        if self.backbone == 'compact' and min(self.image_channels) < 4: raise ValueError(f"image_channels is {self.image_channels}; it must be {N_SCALES} whole numbers above 3")
 
     @classmethod
     def compact(cls,

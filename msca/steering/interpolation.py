@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from ..base.files import write_whole
 from ..base.labels import InputError
-from ..data.scene import write_whole
 from ..model.attention import global_average
 
 # %% ../../nbs/510_steering.interpolation.ipynb #387c9a9c
@@ -44,8 +44,9 @@ def simplex_weights(
     w = torch.as_tensor(np.asarray(weights, dtype=np.float64).ravel())
     shown = ', '.join(f'{v:g}' for v in w.tolist())
     if len(w) != n: raise InputError(f"weights {shown}: {len(w)} given for {n} exemplars")
-    if not torch.isfinite(w).all() or (w < 0).any() or w.sum() <= 0:
+    if not torch.isfinite(w).all() or (w < 0).any() or not (w > 0).any():
         raise InputError(f"weights {shown}: they must not be negative, and not all zero")
+    w = w/w.max()   # so that the sum of very large ones is finite
     return (w/w.sum()).float()
 
 def mixture_shares(
