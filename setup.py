@@ -1,6 +1,7 @@
 "Package build; every field comes from settings.ini."
 from configparser import ConfigParser
 from pathlib import Path
+
 from setuptools import find_packages, setup
 
 config = ConfigParser(delimiters=["="], interpolation=None)

@@ -1,241 +1,315 @@
-"""Measure a shipped model on scenes that no training saw: `python benchmarks/held_out.py MODEL [--data $MSCA_DATA --weights $WEIGHTS] --out results/NAME.json`.
+"""Measure a model on a fixed list of photos that no training saw, and compare it with another one, photo by photo.
 
-Exemplars are given as bare photos: their label maps are parsed. On procedural scenes, and as far as it applies on photos of the first set:
+    python benchmarks/held_out.py --model scenes-256 --data $MSCA_DATA --weights $MSCA_WEIGHTS --out results/held-out-scenes-256.json
+    python benchmarks/held_out.py --model RUN/best --against results/held-out-scenes-256.json --data $MSCA_DATA --weights $MSCA_WEIGHTS --out results/held-out-new.json
+    python benchmarks/held_out.py --references --data $MSCA_DATA --weights $MSCA_WEIGHTS --out results/held-out-references.json
 
-* restyling: a procedural layout in the style of another procedural scene has an exact answer; PSNR with the right exemplar against another style's;
-* color: for classes that two scenes share, is the picture's mean Lab color nearer to the given exemplar's than to a random other scene's;
-* layout: pixel accuracy of the parser on pictures against their layouts, and on the originals (the parser is in no generator loss);
-* attention: entropies of α and β against log HW and log K.
+The list, `results/held_out.json`, holds names: 40 photos of SIFT Flow, 20 of LabelMe Facade, 15 of MSRC from the held-out sides of the splits by place, each with four exemplars of
+other places; `--write-list` made it from a seed, and `--full` takes all held-out photos in its place. Exemplars are bare photos: the model's own parser reads them. Measured:
 
-With `--data`, every held-out photo is painted from its mirrored self (the right exemplar) and from another place's photo (a random one). Measured, per photo set:
+* *mirroring*: every photo from itself, mirrored. LPIPS (VGG, Alex), PSNR, SSIM, color distance, high-frequency energy relative to the truth, copying (how much nearer to the exemplar than to
+  the truth, LPIPS-Alex), and DeepLab's accuracy on the picture beside that on the photo;
+* *exemplars*: how often the right exemplar comes nearer to the truth than the first of the four others, by color and by LPIPS-Alex;
+* *swaps*: every photo's layout in the style of its four exemplars. Fréchet distance, precision and recall between these pictures and the exemplars' photos, in AlexNet's and in
+  EfficientNet-Lite0's pooled features (64 numbers each). Never called FID.
 
-* PSNR with either exemplar, and with the right one under its annotated map in place of the parsed one; of painting: each class with its true mean color, each class with its mean color in the exemplar as parsed, everything with the photo's;
-  and of the picture with the right exemplar after its texture was taken away (blurred), or its classes were moved to their true mean colors: what texture and colors cost;
-* how often the right exemplar comes nearer to the truth than the random one, in SqueezeNet distance and in distance of color histograms, and how often the model comes nearer than class means do;
-* high-frequency energy of the picture, as a share of the truth's (standard deviation of the 3×3 Laplacian of luma; median);
-* pixel accuracy of the model's parser on pictures and on photos;
-* with `--against OTHER`, the paired differences to another model in SqueezeNet distance to the truth and in PSNR. (`gap-256` of results/msca-against-gap.json is what
-  `train_shipped.py photos --variant gap` leaves in RUN/smooth, with the parser of scenes-256 beside it; `gap-full` and `msca-full` of results/msca-against-gap-two-runs.json are RUN/full with and without it, the latter by a development version.)
+With `--against`, a report of this script or another model, differences are paired over photos, with 95 % bootstrap intervals; for ratios of Fréchet distances the interval comes from leaving out groups of photos with all their swaps.
+The weights folder holds `lpips_vgg_fp16.npz`, `lpips_alex_fp16.npz`, `efficientnet_lite0_fp16.npz` and `deeplab_ade32_int8.npz`; without it networks are downloaded where that is possible, and what
+cannot be had is told and left out. `--references` measures pictures that no model painted, in the same way.
 """
 import argparse
 import json
-import math
+import os
 import sys
 import time
 import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageFilter
 import torch
+from deeplab import Judge
+from PIL import ImageOps
 
 from msca import SCENE_LABELS, Synthesizer
-from msca.base.labels import UNLABELLED
-from msca.base.palettes import rgb_to_lab
+from msca.base.labels import InputError
 from msca.data.datasets import place_of
-from msca.data.layouts import procedural_layout
-from msca.data.styles import procedural_style
-from msca.data.render import render
 from msca.data.published import open_dataset
-from msca.evidence.metrics import Backbones, build_metrics, high_frequency_ratio, picture_batch, psnr
+from msca.evidence.distributions import coverage, frechet_distance
+from msca.evidence.metrics import Backbones, build_metrics, family, loss_networks
+from msca.evidence.protocol import PROTOCOL, ImageMetric, Unavailable, picture_batch
+from msca.evidence.references import REFERENCES
 from msca.evidence.report import bootstrap_mean
-from msca.evidence.tasks import fit_scene
-from msca.model.attention import attention_entropy
+from msca.evidence.tasks import TaskItem, fit_scene
+from msca.model.checkpoint import read_config
+from msca.pretrained.models import model_folder
 
+ROOT = Path(__file__).parents[1]
+LIST, SEED, EXEMPLARS = ROOT/'results'/'held_out.json', 0, 4
+NUMBERS = dict(siftflow=40, labelmefacade=20, msrc_v2=15)  # photos of a set on the list
 SAME_PHOTO = {'1_26_s'}  # msrc_v2 holds this photo twice; its twin 9_10_s is a training photo
-HELD_OUT = 9_000_000  # first seed of procedural scenes that no training used
+PER_PICTURE = ('lpips_vgg', 'lpips_alex', 'psnr', 'ssim', 'color', 'high_frequency', 'copying')
+BETTER = dict(lpips_vgg=-1, lpips_alex=-1, psnr=1, ssim=1, color=-1, copying=-1, deeplab=1)  # 1: higher is better
+NETWORKS = dict(lpips_vgg='vgg16', lpips_alex='alexnet', copying='alexnet', alexnet='alexnet', efficientnet='efficientnet-lite0', deeplab='deeplab')
+FILES = dict(vgg16='lpips_vgg_fp16.npz', alexnet='lpips_alex_fp16.npz', efficientnet='efficientnet_lite0_fp16.npz')
 
 
-def restyling(s, n):
-    "PSNR (dB) with the right and with another style's exemplar, over n procedural scenes."
-    right, wrong = [], []
-    for i in range(n):
-        a, b, c = (procedural_layout(HELD_OUT+3*i+k) for k in range(3))
-        style, other = procedural_style(HELD_OUT+2*i), procedural_style(HELD_OUT+2*i+1)
-        scene = render(a, style, s.size)
-        for values, exemplar in ((right, render(b, style, s.size)), (wrong, render(c, other, s.size))):
-            values.append(float(psnr(picture_batch([s(scene.labels, exemplar.image)]), picture_batch([scene.image]))))
-    return dict(n=n, psnr_right=np.mean(right), psnr_other=np.mean(wrong), difference=np.mean(right)-np.mean(wrong), right_is_better=np.mean(np.array(right) > wrong))
+def sides(data, label_set=SCENE_LABELS):
+    "Set → its held-out side, without photos that are training photos under another name."
+    found = {name: open_dataset(Path(data)/name, None, label_set).split('val') for name in NUMBERS}
+    for side in found.values(): side.names = [n for n in side.names if n not in SAME_PHOTO]
+    return found
 
 
-def class_colors(image, labels, share=.02):
-    "Mean Lab color of every class that covers at least `share` of the picture."
-    lab = rgb_to_lab(np.asarray(image))
-    return {int(k): lab[labels == k].mean(0) for k in np.unique(labels) if k != UNLABELLED and (labels == k).mean() >= share}
-
-
-def at_size(scene, size):
-    "A held-out scene with the given short side."
-    return scene.resize(size) if min(scene.size) != size else scene
-
-
-def swapping(s, scenes, n, rng):
-    "`color`: the share of pairs whose common classes come out nearer to the given exemplar than to a random other scene. `layout`: the parser's accuracies."
-    nearer, on_output, on_photo, tries = [], [], [], 0
-    while len(nearer) < n and tries < 20*n:
-        tries += 1
-        a, b, c = (at_size(scenes[int(i)], s.size) for i in rng.choice(len(scenes), 3, replace=False))
-        stats = [class_colors(x.image, x.labels) for x in (a, b, c)]
-        shared = set.intersection(*(set(m) for m in stats))
-        if not shared: continue
-        out = s(a, b.image)
-        got = class_colors(out, a.labels)
-        weight = {k: (a.labels == k).mean() for k in shared}
-        distance = [sum(weight[k]*np.linalg.norm(got[k]-m[k]) for k in shared) for m in stats[1:]]
-        nearer.append(distance[0] < distance[1])
-        known = a.labels != UNLABELLED
-        on_output.append((s.parse(out) == a.labels)[known].mean())
-        on_photo.append((s.parse(a.image) == a.labels)[known].mean())
-    return dict(n=len(nearer), color=dict(nearer_to_given=np.mean(nearer)),
-                layout=dict(parser_on_pictures=np.mean(on_output), parser_on_originals=np.mean(on_photo), ratio=np.mean(on_output)/np.mean(on_photo)))
-
-
-@torch.inference_mode()
-def entropies(s, scenes, n, rng):
-    "Mean attention entropies per scale (nats), with their maxima."
-    rows = []
-    for i in rng.choice(len(scenes), n, replace=False):
-        x = at_size(scenes[int(i)], s.size)
-        y = at_size(scenes[int(rng.integers(len(scenes)))], s.size)
-        onehot, mask = s.read_layout(x).tensors(s.device)
-        _, maps = s.model.transfer(onehot, *s.read_exemplar(y.image).tensors(s.device), mask)
-        rows.append([[*(float(e) for e in attention_entropy(m.alpha, m.beta)), math.log(m.alpha[0, 0].numel()), math.log(m.alpha.shape[1])] for m in maps])
-    names = ('alpha', 'beta', 'alpha_uniform', 'beta_uniform')
-    return [dict(zip(names, map(float, scale))) for scale in np.mean(rows, 0)]
-
-
-def class_means(scene):
-    "The photo with every class painted in its mean color; unlabelled pixels in theirs."
-    a, out = np.asarray(scene.image, float), np.zeros((*scene.labels.shape, 3))
-    for k in np.unique(scene.labels): out[scene.labels == k] = a[scene.labels == k].mean(0)
-    return Image.fromarray(out.round().astype(np.uint8))
-
-
-def parsed_class_means(scene, exemplar, ids):
-    "The layout with every class in its mean color in the exemplar, as far as the parser's map shows it; the exemplar's mean elsewhere."
-    a = np.asarray(exemplar, float)
-    out = np.broadcast_to(a.mean((0, 1)), a.shape).copy()
-    for k in np.intersect1d(scene.labels, ids): out[scene.labels == k] = a[ids == k].mean(0)
-    return Image.fromarray(out.round().astype(np.uint8))
-
-
-def recolored(scene, picture):
-    "The picture with every class moved to its true mean color."
-    truth, out = np.asarray(scene.image, float), np.array(picture, float)
-    for k in np.unique(scene.labels): out[scene.labels == k] += truth[scene.labels == k].mean(0) - out[scene.labels == k].mean(0)
-    return Image.fromarray(out.clip(0, 255).round().astype(np.uint8))
-
-
-def flat(scene):
-    "The photo's mean color everywhere."
-    return Image.new('RGB', scene.image.size, tuple(int(v) for v in np.asarray(scene.image, float).mean((0, 1)).round()))
-
-
-def histogram(picture):
-    "RGB histogram with 8 bins a channel, summing to 1."
-    h, _ = np.histogramdd(np.asarray(picture).reshape(-1, 3), bins=(8,)*3, range=((0, 256),)*3)
-    return h/h.sum()
-
-
-def histogram_distance(a, b): return float(np.abs(histogram(a)-histogram(b)).sum()/2)  # 0…1
-
-
-def mirrored(scene): return Image.fromarray(np.ascontiguousarray(np.asarray(scene.image)[:, ::-1]))
-
-
-def measure(s, scenes, distance, rivals):
-    "Rows of numbers, one per scene; `scenes` are (scene, a photo of another place)."
-    rows = []
-    for scene, other in scenes:
-        exemplar, ids = mirrored(scene), np.ascontiguousarray(scene.labels[:, ::-1])
-        pictures = dict(right=s(scene, exemplar), random=s(scene, other), annotated=s(scene, exemplar, ids), class_means=class_means(scene),
-                        parsed_class_means=parsed_class_means(scene, exemplar, s.parse(exemplar)), flat=flat(scene),
-                        **{f'right_{name}': r(scene, exemplar) for name, r in rivals.items()})
-        pictures |= dict(blurred=pictures['right'].filter(ImageFilter.GaussianBlur(2)), recolored=recolored(scene, pictures['right']))
-        truth, batch = picture_batch([scene.image]), {k: picture_batch([p]) for k, p in pictures.items()}
-        known = scene.labels != UNLABELLED
-        row = {f'psnr_{k}': float(psnr(p, truth)) for k, p in batch.items()} | {f'distance_{k}': float(distance(batch[k], truth)) for k in ('right', 'random', 'class_means', *(f'right_{name}' for name in rivals))}
-        row |= {f'histogram_{k}': histogram_distance(pictures[k], scene.image) for k in ('right', 'random')}
-        row |= dict(high_frequency=float(high_frequency_ratio(batch['right'], truth)), parser_on_pictures=float((s.parse(pictures['right']) == scene.labels)[known].mean()),
-                    parser_on_photos=float((s.parse(scene.image) == scene.labels)[known].mean()))
-        rows.append(row)
-    return rows
-
-
-def mean(values): return {k: x for k, x in bootstrap_mean(values)._asdict().items() if k != 'n'}  # with its interval
-
-
-def summary(rows, rivals):
-    "Means, shares, medians; intervals where they are asked for."
-    col = lambda k: np.array([r[k] for r in rows])
-    out = dict(photos=len(rows), psnr={k: mean(col(f'psnr_{k}')) for k in ('right', 'random', 'annotated', 'blurred', 'recolored', 'class_means', 'parsed_class_means', 'flat')},
-               right_nearer_than_random=dict(squeezenet=float((col('distance_right') < col('distance_random')).mean()), histogram=float((col('histogram_right') < col('histogram_random')).mean())),
-               nearer_than_class_means=float((col('distance_right') < col('distance_class_means')).mean()),
-               high_frequency_median=float(np.median(col('high_frequency'))),
-               parser=dict(pictures=mean(col('parser_on_pictures')), photos=mean(col('parser_on_photos')), ratio=float(col('parser_on_pictures').mean()/col('parser_on_photos').mean())))
-    for name in rivals: out |= {f'{name}_minus_model_{short}': mean(col(f'{what}_right_{name}')-col(f'{what}_right')) for what, short in (('distance', 'squeezenet'), ('psnr', 'psnr'))}
+def drawn_list(held_out, numbers):
+    "Photos by seed, each with exemplars of other places of its set: set → name → names."
+    out = {}
+    for k, (name, side) in enumerate(held_out.items()):
+        rng = np.random.default_rng((SEED, k))
+        photos = [side.names[i] for i in rng.permutation(len(side.names))[:numbers.get(name)]]
+        others = {p: [n for n in side.names if place_of(n) != place_of(p)] for p in photos}
+        out[name] = {p: [others[p][i] for i in rng.permutation(len(others[p]))[:EXEMPLARS]] for p in photos}
     return out
 
 
-def held_out_side(source):
-    "A folder's held-out photos, without those that are training photos under another name."
-    side = source.split('val')
-    side.names = [name for name in side.names if name not in SAME_PHOTO]
-    return side
+def check_list(chosen, held_out):
+    "`InputError` where a photo of the list is not on the held-out side."
+    for name, photos in chosen.items():
+        seen = [p for p in {*photos, *(x for xs in photos.values() for x in xs)} if p not in set(held_out[name].names)]
+        if seen: raise InputError(f"{LIST.name}: {len(seen)} photos of {name} are not held out by the present split (first: {seen[0]}); a training may have seen them")
 
 
-def pick(source, n, size, rng):
-    "Held-out scenes, each with a photo of another place."
-    side = held_out_side(source)
-    for i in rng.permutation(len(side))[:n]:
-        j = next(int(j) for j in rng.permutation(len(side)) if place_of(side.names[j]) != place_of(side.names[i]))
-        yield fit_scene(side[int(i)], size), fit_scene(side[j], size).image
+class Questions:
+    "The photos of the list, at one size."
+    def __init__(self, chosen, held_out, size):
+        self.chosen, self.held_out, self.size, self.numbers = chosen, held_out, size, {n: {p: i for i, p in enumerate(s.names)} for n, s in held_out.items()}
+
+    def scene(self, name, photo): return fit_scene(self.held_out[name][self.numbers[name][photo]], self.size)
+
+    def __iter__(self):
+        "(set, `Scene`, its exemplars' photos)."
+        for name, photos in self.chosen.items():
+            for photo, exemplars in photos.items(): yield name, self.scene(name, photo), [self.scene(name, x).image for x in exemplars]
+
+    def __len__(self): return sum(map(len, self.chosen.values()))
+
+
+class Instruments:
+    "Metrics, networks of sets and the judge; what cannot be had is in `unavailable`."
+    def __init__(self, folder):
+        where = {k: str(Path(folder)/f) for k, f in FILES.items() if folder and (Path(folder)/f).is_file()}
+        built = build_metrics((*PER_PICTURE, 'frechet_alexnet', 'frechet_efficientnet'), Backbones(**where))
+        self.unavailable = [str(m) for m in built if isinstance(m, Unavailable)]
+        self.metrics = {m.name: m for m in built if isinstance(m, ImageMetric)}
+        self.features = {m.network: m.extract for m in built if not isinstance(m, (ImageMetric, Unavailable))}
+        judge = Path(folder or '.')/'deeplab_ade32_int8.npz'
+        self.judge = Judge(judge, SCENE_LABELS) if judge.is_file() else None
+        if self.judge is None: self.unavailable += ['deeplab: not measured, --weights has no deeplab_ade32_int8.npz']
+
+    def __call__(self, name, picture, *answers):
+        "A metric of one picture; NaN where it cannot be measured."
+        m = self.metrics.get(name)
+        if m is None: return float('nan')
+        answer = picture_batch(answers)
+        return float(m(picture_batch([picture]), answer[None] if m.against == 'truth and exemplar' else answer)[0])
+
+    def vector(self, network, picture):
+        with torch.inference_mode(): return self.features[network](picture_batch([picture]))[0].numpy()
+
+
+def mirroring_row(instruments, picture, item):
+    "What is measured of a picture that has a truth."
+    row = {n: instruments(n, picture, item.truth, *([item.exemplar] if n == 'copying' else [])) for n in PER_PICTURE}
+    return row | dict(deeplab=instruments.judge.accuracy(picture, item.layout) if instruments.judge else float('nan'))
+
+
+def question(scene):
+    "A photo and its mirrored self as a report's question."
+    exemplar = ImageOps.mirror(scene.image)
+    return TaskItem(scene.labels, exemplar, np.ascontiguousarray(scene.labels[:, ::-1]), scene.image, scene.name, f'{scene.name} mirrored')
+
+
+class Measured:
+    "Rows of a model, one per photo, and feature vectors of its swaps."
+    def __init__(self): self.rows, self.vectors = [], {}  # network → {'pictures', 'photos'} → photos×exemplars×64
+
+    def add_vectors(self, network, what, vectors): self.vectors.setdefault(network, {}).setdefault(what, []).append(vectors)
+
+    def scores(self, network, photos=slice(None)):
+        "Fréchet distance, precision and recall of the swaps of some photos."
+        pictures, true = (np.concatenate(np.asarray(self.vectors[network][k])[photos]) for k in ('pictures', 'photos'))
+        return frechet_distance(pictures, true), coverage(pictures, true), coverage(true, pictures)
+
+
+def measure_model(s, questions, instruments):
+    "Paint and measure everything."
+    found = Measured()
+    for i, (name, scene, exemplars) in enumerate(questions):
+        item, judge = question(scene), instruments.judge
+        picture, swaps = s(scene, item.exemplar), [s(scene, x) for x in exemplars]
+        row = dict(set=name, name=scene.name) | mirroring_row(instruments, picture, item)
+        row |= {f'{n}_other': instruments(n, swaps[0], scene.image) for n in ('lpips_alex', 'color')}
+        row |= dict(deeplab_photo=judge.accuracy(scene.image, scene.labels) if judge else float('nan'))
+        found.rows.append(row)
+        for network in instruments.features:
+            for what, pictures in (('pictures', swaps), ('photos', exemplars)): found.add_vectors(network, what, [instruments.vector(network, p) for p in pictures])
+        print(f"\r{i+1}/{len(questions)}", end='', file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    return found
+
+
+def measure_references(questions, instruments):
+    "Name → `Measured`, for pictures that nobody painted; their sets are made of the exemplars' photos, as a model's are of swaps."
+    found = {name: Measured() for name in REFERENCES}
+    for i, (name, scene, exemplars) in enumerate(questions):
+        item = question(scene)
+        others = [question(questions.scene(name, x)) for x in questions.chosen[name][scene.name]]
+        for ref, paint in REFERENCES.items():
+            found[ref].rows.append(dict(set=name, name=scene.name) | mirroring_row(instruments, paint(item), item))
+            for network in instruments.features:
+                for what, pictures in (('pictures', [paint(o) for o in others]), ('photos', exemplars)): found[ref].add_vectors(network, what, [instruments.vector(network, p) for p in pictures])
+        print(f"\r{i+1}/{len(questions)}", end='', file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    return found
+
+
+def column(rows, key): return np.array([r.get(key, np.nan) for r in rows], float)
+
+
+def mean(values):
+    "With its interval; None where nothing was measured."
+    score = bootstrap_mean(values)._asdict()
+    return None if not np.isfinite(score['value']) else {k: x for k, x in score.items() if k != 'n'}
+
+
+def swap_scores(found):
+    "Network → scores of all swaps."
+    n = {k: np.asarray(v['pictures']).shape[:2] for k, v in found.vectors.items()}
+    return {net: dict(zip(('frechet', 'precision', 'recall'), found.scores(net))) | dict(pictures=int(np.prod(n[net])), numbers=64, few=bool(np.prod(n[net]) < 640)) for net in found.vectors}
+
+
+def summary(found, rows=None):
+    "Means with intervals, shares, and scores of swaps."
+    rows = found.rows if rows is None else rows
+    col = lambda key: column(rows, key)
+    out = dict(photos=len(rows), mirroring={k: mean(col(k)) for k in (*PER_PICTURE, 'deeplab')} | dict(high_frequency_median=float(np.median(col('high_frequency')))))
+    if 'color_other' in rows[0]:
+        out['right_exemplar_nearer'] = {k: float((col(k) < col(f'{k}_other')).mean()) for k in ('color', 'lpips_alex') if np.isfinite(col(k)).any()}
+        if np.isfinite(col('deeplab')).any(): out['deeplab'] = dict(pictures=float(np.nanmean(col('deeplab'))), photos=float(np.nanmean(col('deeplab_photo'))), ratio=float(np.nanmean(col('deeplab'))/np.nanmean(col('deeplab_photo'))))
+    return out
+
+
+def by_set(found): return {name: summary(found, [r for r in found.rows if r['set'] == name]) for name in dict.fromkeys(r['set'] for r in found.rows)}
+
+
+def frechet_ratio(new, old, network, groups=15):
+    "Fréchet distance of one model over the other's, with a 95 % interval from leaving out groups of photos: drawing photos anew would show some twice, which makes distances larger."
+    value, n = new.scores(network)[0]/old.scores(network)[0], len(new.rows)
+    left_out = [np.flatnonzero(np.arange(n) % groups != g) for g in range(min(groups, n))]
+    logs = np.log([new.scores(network, some)[0]/old.scores(network, some)[0] for some in left_out])
+    error = np.sqrt((len(logs)-1)/len(logs)*((logs-logs.mean())**2).sum())
+    return dict(value=value, low=value*np.exp(-1.96*error), high=value*np.exp(1.96*error))
+
+
+def compared(new, old):
+    "New minus old, photo by photo; Fréchet distances as new over old."
+    if [(r['set'], r['name']) for r in new.rows] != [(r['set'], r['name']) for r in old.rows]: raise InputError('--against: was measured on other photos')
+    out = {k: mean(column(new.rows, k)-column(old.rows, k)) for k in (*PER_PICTURE, 'deeplab')}
+    out |= {f'better_in_{k}': float((sign*(column(new.rows, k)-column(old.rows, k)) > 0).mean()) for k, sign in BETTER.items() if out[k] is not None}
+    for net in new.vectors:
+        if net in old.vectors: out[f'frechet_{net}_ratio'] = frechet_ratio(new, old, net)
+    return out
+
+
+def marked(losses):
+    "Measures whose network, or its kin, was in the model's losses."
+    return sorted(k for k, n in NETWORKS.items() if family(n) in {family(x) for x in losses or ()})
 
 
 def rounded(x):
-    "Floats to 4 digits, through nested containers."
+    "Floats to 4 digits and NaN to None, through nested containers."
     if isinstance(x, dict): return {k: rounded(v) for k, v in x.items()}
     if isinstance(x, list): return [rounded(v) for v in x]
-    return round(float(x), 4) if isinstance(x, (float, np.floating)) else x
+    return (round(float(x), 4) if np.isfinite(x) else None) if isinstance(x, (float, np.floating)) else x
+
+
+def vectors_path(out): return Path(out).with_suffix('.vectors.npz')  # beside the report; comparisons of Fréchet distances read it
+
+
+def keep_vectors(found, out): np.savez(vectors_path(out), **{f'{net}.{what}': np.asarray(v, np.float16) for net, sets in found.vectors.items() for what, v in sets.items()})
+
+
+def read_measured(path):
+    "A report of this script as `Measured`; without the vectors where that file is gone."
+    found, about = Measured(), json.loads(Path(path).read_text())
+    found.rows = [{k: np.nan if v is None else v for k, v in r.items()} for r in about['rows']]
+    if vectors_path(path).is_file():
+        for k, v in np.load(vectors_path(path)).items(): found.vectors.setdefault(k.split(".")[0], {})[k.split(".")[1]] = v.astype(np.float64)
+    return found
+
+
+def measured_model(name, questions, instruments):
+    "`Measured` of a report's file, a shipped model or a checkpoint folder, and the model's name and losses."
+    if str(name).endswith('.json'): return read_measured(name), Path(name).name, None
+    s = Synthesizer.load(name, 'cpu', quiet=True)
+    s.size = questions.size
+    return measure_model(lambda scene, exemplar: s(scene, exemplar, size=s.size, exemplar_size=s.size), questions, instruments), s.name, loss_networks(read_config(model_folder(name)))
+
+
+def arguments():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    what = ap.add_mutually_exclusive_group(required=True)
+    what.add_argument('--model', metavar='NAME|DIR', help="a shipped model or a checkpoint folder")
+    what.add_argument('--references', action='store_true', help='instead of a model: class means, the mirrored truth, blur, shift')
+    what.add_argument('--write-list', action='store_true', help=f'draw the list anew and write {LIST.relative_to(ROOT)}')
+    ap.add_argument('--against', metavar='NAME|DIR|JSON', help='another model, or what this script wrote of it')
+    ap.add_argument('--data', default=os.environ.get('MSCA_DATA'), help='folder with the photo sets (default: $MSCA_DATA)')
+    ap.add_argument('--weights', default=os.environ.get('MSCA_WEIGHTS'), help="folder with the networks' weights (default: $MSCA_WEIGHTS)")
+    ap.add_argument('--size', type=int, default=256, help='side of pictures and exemplars (default: 256)')
+    ap.add_argument('--full', action='store_true', help='all held-out photos, not only those of the list')
+    ap.add_argument('--n', type=int, metavar='N', help='only the first N photos of every set, to try the script')
+    ap.add_argument('--out', type=Path, help='report to write')
+    a = ap.parse_args()
+    if not a.data: ap.error('--data is needed, or $MSCA_DATA')
+    if not a.write_list and not a.out: ap.error('--out is needed')
+    return a
+
+
+def made_by(a, start):
+    argv = ' '.join({a.data: '$MSCA_DATA', a.weights: '$MSCA_WEIGHTS'}.get(x, x) for x in sys.argv[1:])
+    return dict(command=f'python benchmarks/held_out.py {argv}', list='all held-out photos' if a.full else str(LIST.relative_to(ROOT)), seed=SEED, data='SIFT Flow, LabelMe Facade, MSRC v2 (outdoor), held out by place',
+                date=time.strftime('%Y-%m-%d'), hardware='one thread of a shared CPU', torch=torch.__version__, seconds=round(time.time()-start), ssim=PROTOCOL['ssim'])
 
 
 def main():
-    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ap.add_argument('model', help="a shipped model's name or a checkpoint folder")
-    ap.add_argument('--against', help='another model, painting the same photos; wants --data')
-    ap.add_argument('--data', help='folder with the photo sets; without it only procedural scenes are measured')
-    ap.add_argument('--sets', default='siftflow,labelmefacade,msrc_v2', help='folders of --data, comma-separated; photos are swapped in the first')
-    ap.add_argument('--weights', help='SqueezeNet 1.0, torchvision names; wanted with --data')
-    ap.add_argument('--size', type=int, help="short side of pictures and exemplars (default: the model's)")
-    ap.add_argument('--n', type=int, help='photos of a set (default: all that are held out)')
-    ap.add_argument('--pairs', type=int, default=50, help='of procedural scenes, and of photos to swap (default: 50; 0: none)')
-    ap.add_argument('--seed', type=int, default=0, help='of what is picked')
-    ap.add_argument('--out', type=Path, required=True)
-    a = ap.parse_args()
-    if bool(a.data) != bool(a.weights) or a.against and not a.data: ap.error('--data and --weights belong together, and --against wants both')
+    a, start = arguments(), time.time()
     warnings.simplefilter('ignore')
     torch.set_num_threads(1)
-    start, s, new = time.time(), Synthesizer.load(a.model, 'cpu', quiet=True), lambda: np.random.default_rng(a.seed)
-    s.size = a.size or s.size
-    report = dict(model=s.name, size=s.size)
-    if a.pairs:
-        drawn = [render(procedural_layout(HELD_OUT+500_000+i), procedural_style(HELD_OUT+600_000+i), s.size) for i in range(60)]
-        report['procedural'] = dict(restyling=restyling(s, a.pairs), swapping=swapping(s, drawn, a.pairs, new()), entropies=entropies(s, drawn, 20, new()))
-    if a.data:
-        (distance,) = build_metrics(('squeezenet_distance',), Backbones(squeezenet=a.weights))
-        load = lambda name: (lambda m: lambda *x: m(*x, size=s.size, exemplar_size=s.size))(Synthesizer.load(name, 'cpu', quiet=True))
-        rivals, sets, found = {'rival': load(a.against)} if a.against else {}, {name: open_dataset(Path(a.data)/name, None, SCENE_LABELS) for name in a.sets.split(',')}, {}
-        for name, photos in sets.items():
-            found[name] = summary(measure(s, pick(photos, a.n, s.size, new()), distance, rivals), rivals)
-            print(name, json.dumps(rounded(found[name])), flush=True)
-        report['sets'] = found
-        if a.pairs:
-            photos = held_out_side(next(iter(sets.values())))
-            report['photos'] = dict(set=next(iter(sets)), swapping=swapping(s, photos, a.pairs, new()), entropies=entropies(s, photos, 20, new()))
-    argv = ' '.join({a.data: '$MSCA_DATA', a.weights: '$WEIGHTS'}.get(x, x) for x in sys.argv[1:])
-    report['made_by'] = dict(command=f'python benchmarks/held_out.py {argv}', seed=a.seed, date=time.strftime('%Y-%m-%d'), hardware='one thread of a shared CPU', torch=torch.__version__,
-                             seconds=round(time.time()-start), held_out='by place (photos), by seed (procedural)')
-    a.out.write_text(json.dumps(rounded(report), indent=1)+'\n')
+    held_out = sides(a.data)
+    if a.write_list:
+        LIST.write_text(json.dumps(dict(what='held-out photos, each with four exemplars of other places', command='python benchmarks/held_out.py --write-list --data $MSCA_DATA', seed=SEED, sets=drawn_list(held_out, NUMBERS)), indent=1)+'\n')
+        return
+    chosen = drawn_list(held_out, {}) if a.full else json.loads(LIST.read_text())['sets']
+    check_list(chosen, held_out)
+    if a.n: chosen = {k: dict(list(v.items())[:a.n]) for k, v in chosen.items()}
+    questions, instruments = Questions(chosen, held_out, a.size), Instruments(a.weights)
+    print(*instruments.unavailable, sep='\n', end='\n'*bool(instruments.unavailable))
+    if a.references:
+        found = measure_references(questions, instruments)
+        report = dict(references={name: summary(m) | dict(swaps=swap_scores(m)) for name, m in found.items()})
+    else:
+        new, name, losses = measured_model(a.model, questions, instruments)
+        report = dict(model=name, size=a.size, networks_in_losses=losses, in_losses=marked(losses), **summary(new), swaps=swap_scores(new), sets=by_set(new))
+        keep_vectors(new, a.out)
+        if a.against:
+            old, against, _ = measured_model(a.against, questions, instruments)
+            report['against'] = dict(model=against, **compared(new, old))
+    report |= dict(unavailable=instruments.unavailable, made_by=made_by(a, start))
+    if not a.references: report['rows'] = new.rows
+    text = json.dumps(rounded({k: v for k, v in report.items() if k != 'rows'}), indent=1)
+    if 'rows' in report: text = text[:-2] + ',\n "rows": [\n  ' + ',\n  '.join(json.dumps(rounded(r)) for r in report['rows']) + '\n ]\n}'
+    a.out.write_text(text+'\n')
 
 
-if __name__ == '__main__': main()
+if __name__ == '__main__':
+    try: main()
+    except InputError as e: sys.exit(f'held_out.py: {e}')

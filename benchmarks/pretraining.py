@@ -19,7 +19,7 @@ from msca.commands.training import split_scenes
 from msca.data.published import open_dataset
 from msca.evidence.reproduce import Materials, model_run, read_plan, some_photos, usable_photos
 from msca.learning.history import read_history
-from msca.learning.run import kept_states
+from msca.learning.states import kept_states
 from msca.model.segmenter import load_segmenter
 from msca.pretrained.models import model_folder
 from msca.relatives.baselines import variant_recipe

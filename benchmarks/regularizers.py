@@ -9,23 +9,24 @@ Every trial goes on from the same checkpoint by the recipe of `smooth` (train_sh
 * `generator-every-5`: the generator moves on every fifth iteration (the paper's cadence);
 * `reconstruction`: no discriminator in the generator's loss.
 
-Each is measured on the first 12 held-out photos of three sets, as held_out.py picks them; differences to `as-is` are paired, over all photos.
+Each is measured on the first 12 held-out photos of three sets, as shipped_measures.py picks them; differences to `as-is` are paired, over all photos.
 """
 import argparse
-from dataclasses import replace
 import json
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 import torch.nn.functional as F
-from torch.nn.utils import parametrize
-
-from held_out import measure, pick, rounded
 from model_card import SETS
+from shipped_measures import measure, pick, rounded
+from torch import nn
+from torch.nn.utils import parametrize
+from train_shipped import COMMON, RECIPES, SHAPES, every, sources
+
 import msca.learning.learner
 from msca.base.labels import SCENE_LABELS
 from msca.data.published import open_dataset
@@ -33,14 +34,14 @@ from msca.evidence.metrics import Backbones, build_metrics
 from msca.evidence.report import bootstrap_mean
 from msca.learning.callbacks import DiscriminatorStep, recompute_batchnorm
 from msca.learning.history import read_history
-from msca.learning.learner import TrainingConfig, adam
+from msca.learning.learner import adam
+from msca.learning.recipe import TrainingConfig
 from msca.learning.run import TrainingRun
-from msca.model.segmenter import load_segmenter
 from msca.model.checkpoint import save_synthesizer
+from msca.model.segmenter import load_segmenter
 from msca.model.synthesizer import SynthesizerConfig
 from msca.pretrained.models import model_folder
 from msca.pretrained.synthesizer import Synthesizer
-from train_shipped import COMMON, RECIPES, SHAPES, every, sources
 
 COLUMNS = dict(psnr='psnr_right', distance='distance_right', high_frequency='high_frequency')
 
@@ -97,16 +98,16 @@ def build(trial, folder, a):
     run = TrainingRun(folder, every(train, 4*a.iterations), every(valid, 8), SCENE_LABELS, config, SynthesizerConfig(len(SCENE_LABELS), **SHAPES['smooth']),
                       segmenter=load_segmenter(model_folder(None))[0].parse, init=a.init)
     if trial == 'no-spectral-norm':
-        for m in list(run.discriminator.modules()):
+        for m in list(run.networks.discriminator.modules()):
             if parametrize.is_parametrized(m): parametrize.remove_parametrizations(m, 'weight')
-    if trial == 'diffaugment': run.discriminator = Augmented(run.discriminator)
-    run.opts['discriminator'] = adam(run.discriminator.requires_grad_(True).parameters(), config.discriminator_lr, config)
+    if trial == 'diffaugment': run.networks.discriminator = Augmented(run.networks.discriminator)
+    run.networks.opts['discriminator'] = adam(run.networks.discriminator.requires_grad_(True).parameters(), config.discriminator_lr, config)
     if trial == 'r1': msca.learning.learner.DiscriminatorStep = R1
     return run
 
 
 def measured(folder, a):
-    "Rows of numbers by set, each photo's in the order in which held_out.py picks them."
+    "Rows of numbers by set, each photo's in the order in which shipped_measures.py picks them."
     (distance,) = build_metrics(('squeezenet_distance',), Backbones(squeezenet=a.perceptual_weights))
     s, found = Synthesizer.load(folder, 'cpu', quiet=True), {}
     for name in SETS:
@@ -126,10 +127,10 @@ def try_one(a):
     run.run(progress=False)
     minutes = (time.time()-start)/60
     right = [r['d_accuracy_self'] for r in read_history(folder)[-30:]]
-    for name, model in {a.trial: None, **({'no-average': run.model} if a.trial == 'as-is' else {})}.items():
+    for name, model in {a.trial: None, **({'no-average': run.networks.model} if a.trial == 'as-is' else {})}.items():
         where = a.out/name
         if model is not None:
-            batches = (b for _, b in zip(range(16), run._loaders(3).train))
+            batches = (b for _, b in zip(range(16), run.loaders(3).train))
             save_synthesizer(recompute_batchnorm(model, batches), SCENE_LABELS, 256, where, {})
         give_parser(where)
         rows = measured(where, a)

@@ -28,9 +28,9 @@ from torch.utils.data import Subset
 
 from msca.base.labels import SCENE_LABELS
 from msca.data.datasets import MixedScenes, ProceduralScenes, SceneFolder
-from msca.learning.learner import TrainingConfig
-from msca.learning.losses import LossWeights
-from msca.learning.run import TrainingRun, kept_states
+from msca.learning.recipe import LossWeights, TrainingConfig
+from msca.learning.run import TrainingRun
+from msca.learning.states import kept_states
 from msca.model.segmenter import load_segmenter
 from msca.model.synthesizer import find_variant
 

@@ -19,7 +19,8 @@ from fastai.callback.core import Callback, CancelFitException
 from msca.base.labels import SCENE_LABELS
 from msca.data.datasets import ProceduralScenes
 from msca.learning.discriminators import DiscriminatorConfig, MultiScaleDiscriminator
-from msca.learning.learner import TrainingConfig, synthesis_learner
+from msca.learning.learner import synthesis_learner
+from msca.learning.recipe import TrainingConfig
 from msca.learning.samples import PhotoStore, stage_loaders
 from msca.model.synthesizer import SceneSynthesizer, SynthesizerConfig
 

@@ -1,4 +1,4 @@
-"The models to compare, from the outside: one interface, checkpoints that name their variant, steering that works or is refused, and whether they learn."
+"The models to compare, from the outside: one interface, checkpoints that name their variant, steering or its refusal, learning."
 import json
 import subprocess
 import sys
@@ -15,18 +15,19 @@ warnings.filterwarnings('ignore', category=FutureWarning)
 
 from msca.base.labels import SCENE_LABELS, InputError, one_hot
 from msca.data.layouts import procedural_layout
-from msca.data.styles import procedural_style
 from msca.data.render import render
 from msca.data.scene import image_to_tensor
-from msca.learning.learner import AttentionPretrainer, TrainingConfig
+from msca.data.styles import procedural_style
+from msca.learning.learner import AttentionPretrainer
+from msca.learning.recipe import TrainingConfig
 from msca.model.checkpoint import load_synthesizer, save_synthesizer
-from msca.model.synthesizer import VARIANTS, SynthesizerConfig, build_synthesizer, find_variant
-from msca.model.tiles import synthesize_in_tiles
+from msca.model.synthesizer import VARIANTS, SynthesizerConfig, build_synthesizer, find_variant, join_styles
+from msca.model.tiles import cut_tiles, encode_in_tiles, paint_in_tiles
 from msca.pretrained.models import fold_spectral_norm
 from msca.relatives.baselines import RECIPES, variant_recipe
 from msca.relatives.spade_vae import VAEConfig
 from msca.steering.explain import explain_synthesis
-from msca.steering.interpolation import interpolate_styles, read_exemplar, read_target
+from msca.steering.interpolation import interpolate_styles, read_target
 
 torch.set_num_threads(1)
 ROOT, S = Path(__file__).parents[1], len(SCENE_LABELS)
@@ -95,6 +96,23 @@ def test_learns(name, pairs):
 
 
 @pytest.mark.parametrize('name', VARIANTS)
+def test_encoding_and_painting_is_synthesis(name, pairs):
+    "Exemplars encoded one by one, at two sizes, then joined; targets with padding; also under bfloat16 autocast."
+    _, c1, x2, c2 = pairs
+    model, mask = toy(name, init_gain=1.).eval(), torch.ones(2, 1, 32, 32)
+    mask[..., 20:] = 0
+    exemplars = [(x2[:1], c2[:1]), (x2[1:2, ..., :16], c2[1:2, ..., :16])]
+    with torch.no_grad():
+        style = join_styles([model.encode(*e) for e in exemplars])
+        wanted = torch.cat([model(c1[i:i+1], *e, mask[:1]) for i, e in enumerate(exemplars)])
+        tolerance = 1e-3 if name == 'no-attention-literal' else 1e-5  # sums over a class are large numbers
+        assert (model.paint(c1[:2], style, mask)-wanted).abs().max() < tolerance
+        assert torch.equal(model.paint(c1[:1], model.encode(*exemplars[0]), mask[:1]), wanted[:1])
+        with torch.autocast('cpu', torch.bfloat16): rounded = model.paint(c1[:2], join_styles([model.encode(*e) for e in exemplars]), mask).float()
+        assert (rounded-wanted).abs().mean() < .05*wanted.std() + .01
+
+
+@pytest.mark.parametrize('name', VARIANTS)
 def test_bfloat16_and_folding(name, pairs):
     "Under bfloat16 autocast the picture stays close; folding spectral norm, as loading for use does, changes nothing."
     _, c1, x2, c2 = pairs
@@ -138,7 +156,8 @@ def test_checkpoints_that_lie(tmp_path):
     save_synthesizer(toy('spade'), SCENE_LABELS, 32, tmp_path/'spade')
     save_synthesizer(toy('gap'), SCENE_LABELS, 32, tmp_path/'gap')
     for folder, variant, says in (('spade', 'spade-vae', 'fit'), ('gap', 'msca', 'fit'), ('gap', 'spade', 'unknown configuration fields'),
-                                  ('gap', 'antigravity', 'no variant'), ('gap', 'msca.relatives.baselines', 'no variant'), ('gap', ['gap'], 'no variant')):
+                                  ('gap', 'antigravity', 'no variant'), ('gap', 'msca.relatives.baselines', 'no variant'),
+                                  ('gap', ['gap'], 'no variant')):
         path = tmp_path/folder/'config.json'
         good = path.read_text()
         path.write_text(json.dumps(json.loads(good) | dict(variant=variant)))
@@ -148,7 +167,8 @@ def test_checkpoints_that_lie(tmp_path):
     assert 'antigravity' not in sys.modules
 
 
-@pytest.mark.parametrize('wrong', [dict(encoder_widths=()), dict(encoder_widths=(8, 0)), dict(style_channels=0), dict(start_side=1.5), dict(kl_weight=-1),
+@pytest.mark.parametrize('wrong', [dict(encoder_widths=()), dict(encoder_widths=(8, 0)), dict(style_channels=0), dict(start_side=1.5),
+                                   dict(kl_weight=-1),
                                    dict(kl_weight=float('nan')), dict(widths=(8,)*4)])
 def test_wrong_configurations(wrong):
     with pytest.raises(ValueError, match=f'{next(iter(wrong))} is .*; it must be'): replace(VAE, **wrong)
@@ -160,14 +180,15 @@ def test_steering_works_where_there_are_slots(name, pairs):
     _, c1, x2, c2 = pairs
     model = toy(name, init_gain=1.).eval()
     with torch.no_grad(): plain = model(c1[:1], x2[:1], c2[:1])
-    target, styles = read_target(model, c1[:1]), [read_exemplar(model, x2[i:i+1], c2[i:i+1]) for i in (0, 1)]
+    with torch.inference_mode(): target, styles = read_target(model, c1[:1]), [model.encode(x2[i:i+1], c2[i:i+1]) for i in (0, 1)]
     assert (interpolate_styles(model, target, styles, [1, 0])-plain).abs().max() < 1e-5
     between = interpolate_styles(model, target, styles, [.5, .5])
     assert (between-plain).abs().max() > 1e-3
     told = explain_synthesis(model, SCENE_LABELS, c1[:1], x2[:1], c2[:1])
     assert len(told.maps) == 5 and told.maps[0].gate.eq(1).all()
     arrays = [t.numpy() for t in (c1[0].argmax(0).byte(), ((x2[0]+1)*127.5).round().byte().permute(1, 2, 0), c2[0].argmax(0).byte())]
-    whole, tiled = (synthesize_in_tiles(model, arrays[0], (32, 32), *arrays[1:], side=side, margin=32) for side in (32, 16))
+    def in_tiles(side): return paint_in_tiles(model, arrays[0], (32, 32), encode_in_tiles(model, *arrays[1:], cut_tiles(32, 32, side, 32)), side, 32)
+    whole, tiled = map(in_tiles, (32, 16))
     assert np.abs(np.asarray(whole, int) - np.asarray(tiled, int)).max() <= 1
 
 
@@ -175,9 +196,11 @@ def test_steering_works_where_there_are_slots(name, pairs):
 def test_steering_is_refused_where_there_are_none(name, pairs):
     _, c1, x2, c2 = (t[:1] for t in pairs)
     model = toy(name).eval()
-    with pytest.raises(InputError, match='no attention'): read_exemplar(model, x2, c2)
+    style = model.encode(x2, c2)
+    with pytest.raises(InputError, match='no attention'): interpolate_styles(model, read_target(toy('msca').eval(), c1), [style, style], [.5, .5])
     arrays = [t.numpy() for t in (c1[0].argmax(0).byte(), ((x2[0]+1)*127.5).byte().permute(1, 2, 0), c2[0].argmax(0).byte())]
-    with pytest.raises(InputError, match='no attention'): synthesize_in_tiles(model, arrays[0], (32, 32), *arrays[1:])
+    with pytest.raises(InputError, match='no attention'): encode_in_tiles(model, *arrays[1:], cut_tiles(32, 32))
+    with pytest.raises(InputError, match='no attention'): paint_in_tiles(model, arrays[0], (32, 32), style)
     if name in SPADES:
         with pytest.raises(InputError, match='no attention'): explain_synthesis(model, SCENE_LABELS, c1, x2, c2)
     else: assert explain_synthesis(model, SCENE_LABELS, c1, x2, c2).figure(4)
@@ -198,7 +221,7 @@ def test_what_comes_before_the_painter_can_be_pretrained(name, pairs):
 
 
 def test_draws_of_a_resumed_training(pairs):
-    "SPADE-VAE, stopped after three updates and taken up from its state, gives the losses of the training that was not stopped: what it draws depends on the seed of the iteration alone."
+    "SPADE-VAE, stopped after three updates and resumed, gives the losses of a whole training: its draws depend on the iteration alone."
     x1, c1, x2, c2 = pairs
 
     def updates(model, opt, iterations):
@@ -238,13 +261,14 @@ def test_recipes():
         if name in (*ATTENTIVE, *BY_CLASS): assert (variant, config) == (name, full)
     assert variant_recipe('no-global', full) == ('msca', replace(full, epochs=(13, 0)))
     assert variant_recipe('spade', full) == ('spade', replace(full, pretrain_epochs=0, pair_discriminator=False))
-    assert variant_recipe('spade-vae', full) == ('spade-vae', replace(full, pretrain_epochs=0, pair_discriminator=False, epochs=(3, 10), stages=(3, 3)))
+    assert variant_recipe('spade-vae', full) == ('spade-vae',
+                                                 replace(full, pretrain_epochs=0, pair_discriminator=False, epochs=(3, 10), stages=(3, 3)))
     assert variant_recipe('spade-vae-cross', full) == ('spade-vae', replace(full, pretrain_epochs=0))
     with pytest.raises(InputError, match='no model to compare; there are msca, gap'): variant_recipe('pix2pix', full)
 
 
 def test_one_training_step_of_the_paper_configuration():
-    "The benchmark's step with narrow layers: all of the generator's weights move, VGG stays; of the discriminator's, the biases of its two scores may stand still."
+    "The benchmark's step with narrow layers: the generator's weights move, VGG stays; two biases of the discriminator may stand still."
     sys.path.insert(0, str(ROOT/'benchmarks'))
     from paper_config import measure
     narrow = replace(SynthesizerConfig.paper(S), image_channels=EIGHT, label_channels=EIGHT, widths=EIGHT, spade_hidden=EIGHT)

@@ -15,7 +15,8 @@ def write_report(path, values, sizes):
     scores = {t: {'psnr': bootstrap_mean(v)._asdict()} for t, v in values.items()}
     tasks = {t: dict(n=len(v), size=sizes[t]) for t, v in values.items()}
     metrics = {'psnr': dict(better='higher', against='truth', range=[0, None])}
-    path.write_text(json.dumps(dict(format='msca-report', finished=True, settings=dict(tasks=tasks), metrics=metrics, scores=scores, unavailable={}, remarks=[], made_by={})))
+    path.write_text(json.dumps(dict(format='msca-report', finished=True, settings=dict(tasks=tasks), metrics=metrics, scores=scores,
+                                    unavailable={}, remarks=[], made_by={})))
     with path.with_suffix('.csv').open('w', newline='') as f:
         rows = csv.DictWriter(f, ['task', 'number', 'name', 'exemplar', 'psnr'])
         rows.writeheader()
@@ -23,7 +24,8 @@ def write_report(path, values, sizes):
     return Report(path)
 
 
-@pytest.mark.parametrize('sizes, said', [({'mirroring': 128, 'restyling': 128}, 'at 128×128 pixels'), ({'mirroring': 256, 'restyling': 128}, 'at 128×128 and 256×256 pixels'),
+@pytest.mark.parametrize('sizes, said', [({'mirroring': 128, 'restyling': 128}, 'at 128×128 pixels'),
+                                         ({'mirroring': 256, 'restyling': 128}, 'at 128×128 and 256×256 pixels'),
                                          ({'mirroring': 64}, 'at 64×64 pixels')])
 def test_the_text_names_every_size(sizes, said, tmp_path):
     values = {t: [10., 11., 12.][:2+i] for i, t in enumerate(sizes)}
@@ -40,7 +42,7 @@ def verdict_of(tmp_path, **psnr):
 
 
 def test_a_difference_counts_only_beyond_what_a_seed_does(tmp_path):
-    "One decibel on every question: decided when seeds differ by half of one, undecided when they differ by as much or by two, whichever model's seeds do."
+    "One decibel on every question: decided when a model's seeds differ by half of one, undecided when they differ by one or two."
     full = 20+np.arange(6.)/10
     gap = full-1
     assert verdict_of(tmp_path, msca=full, gap=gap) == ('holds', 0)

@@ -1,21 +1,22 @@
 "Bad and unusual input of the data room: every fault ends in one clear line, every readable photo is read."
 import os
-from pathlib import Path
 import random
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
-from PIL import Image
 import pytest
-
 from complaints import complaint
-from msca.base.labels import InputError, SCENE_LABELS, UNLABELLED, colorize
+from PIL import Image
+
+from msca.base.files import save_image
+from msca.base.labels import SCENE_LABELS, UNLABELLED, InputError, colorize
 from msca.data.check import check_dataset
 from msca.data.datasets import MixedScenes, ProceduralScenes, SceneFolder, place_of, split_by_place, write_scenes
 from msca.data.render import procedural_scene
-from msca.data.scene import Scene, load_labels, load_photo, save_image
+from msca.data.scene import Scene, load_labels, load_photo
 
 
 @pytest.fixture(scope='module')
@@ -250,7 +251,8 @@ def test_sizes_must_agree(scene, tmp_path):
 
 
 def test_reading_data_does_not_import_torch():
-    code = 'import msca.data.datasets, msca.data.published, msca.data.check, sys; sys.exit("torch" in sys.modules or "matplotlib" in sys.modules)'
+    code = 'import msca.data.datasets, msca.data.published, msca.data.check, sys; ' \
+           'sys.exit("torch" in sys.modules or "matplotlib" in sys.modules)'
     assert subprocess.run([sys.executable, '-c', code]).returncode == 0
 
 

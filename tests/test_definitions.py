@@ -14,7 +14,7 @@ EIGHT = (8,)*5
 
 @pytest.mark.parametrize('n_in, n_out, side', [(128, 96, 3), (256, 512, 1)])
 def test_he_start_fits_its_leaky_relu(n_in, n_out, side):
-    "The weights' variance is 2 / ((1 + .2²) · inputs), so that a layer and its LeakyReLU of slope .2 hand on the strength of what they got: other slopes would be 2 % off."
+    "The weights' variance is 2 / ((1 + .2²) · inputs): with a LeakyReLU of slope .2 a signal keeps its strength. ReLU's would be 2 % off."
     torch.manual_seed(0)
     conv = init_unit_(nn.Conv2d(n_in, n_out, side, padding=side//2, padding_mode='circular'))
     assert float(conv.weight.detach().std()) == pytest.approx((2/(1.04*n_in*side**2))**.5, rel=6e-3)
@@ -26,7 +26,8 @@ def test_he_start_fits_its_leaky_relu(n_in, n_out, side):
 @pytest.fixture(scope='module')
 def pretrainer():
     torch.manual_seed(0)
-    return AttentionPretrainer(SceneSynthesizer(SynthesizerConfig(3, pyramid_widths=EIGHT, image_channels=EIGHT, label_channels=EIGHT, slots=(4,)*5, mlp_width=8, widths=EIGHT, spade_hidden=EIGHT)))
+    return AttentionPretrainer(SceneSynthesizer(SynthesizerConfig(3, pyramid_widths=EIGHT, image_channels=EIGHT, label_channels=EIGHT,
+                                                                  slots=(4,)*5, mlp_width=8, widths=EIGHT, spade_hidden=EIGHT)))
 
 
 def slow_contrast(photo):
@@ -52,7 +53,7 @@ def test_what_the_attention_is_pretrained_to_predict(pretrainer):
 
 
 def test_contrast_is_texture_not_color(pretrainer):
-    "Nothing on an even picture, borders included; unchanged by other colors; twice as much for twice the texture, as much for its negative."
+    "Nothing on an even picture, borders included; unchanged by other colors; twice for twice the texture; as much for its negative."
     contrast = lambda x: torch.cat([t[:, 3:].flatten() for t in pretrainer.targets(x)])
     texture = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(1))*.4-.2
     assert contrast(torch.full((1, 3, 32, 32), .7)).abs().max() < 1e-5

@@ -13,13 +13,14 @@ import torch
 warnings.filterwarnings('ignore', category=FutureWarning)
 
 import two_processes
+
 from msca.base.labels import InputError
 from msca.learning.history import read_history
 from msca.learning.launch import launch
-from msca.learning.run import newest_state
+from msca.learning.states import newest_state
 from msca.model.checkpoint import load_synthesizer
 
-TORCHRUN = sys.executable, '-W', 'ignore', '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node', '2', '--shutdown-timeout', '120'
+TORCHRUN = [sys.executable, '-W', 'ignore', '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2', '--shutdown-timeout=120']
 
 
 @pytest.fixture(scope='module')
@@ -57,7 +58,7 @@ def test_one_iteration(alone, together, phase):
 
 
 def test_a_whole_training(alone, together):
-    "All phases, with the generator's turn on every second iteration: the same losses, the same weights in both processes, and files of one of them."
+    "All phases, the generator's turn on every second iteration: the same losses, the same weights in both processes, files of one of them."
     one, two = (read_history(folder/'together') for folder, _ in (alone, together))
     assert [r.keys() for r in one] == [r.keys() for r in two] and len(one) == 15
     for a, b in zip(one, two): assert all(k == 'phase' or abs(a[k]-b[k]) < 5e-3*max(1, abs(a[k])) for k in a), (a, b)
@@ -104,7 +105,8 @@ def test_the_command(tmp_path):
     assert resumed.count('trained; msca synth') == 1 and 'pretrain' in resumed
     rows = read_history(run)
     assert [r['iteration'] for r in rows] == list(range(1, 10)) and stopped < 9
-    wanted = {'config.json', 'history.csv', 'history.png', 'model.safetensors', 'options.json', 'parser.json', 'parser.safetensors', 'samples', 'training.pt'}
+    wanted = {'config.json', 'history.csv', 'history.png', 'model.safetensors', 'options.json', 'parser.json', 'parser.safetensors',
+              'samples', 'training.pt'}
     assert wanted <= {p.name for p in run.iterdir()} and not list(run.glob('.*'))  # nothing half-written either
     assert load_synthesizer(run)[2]['training']['batch_size'] == 4
 
@@ -125,7 +127,8 @@ def test_killed(alone, tmp_path):
     code = 'import sys; sys.path.insert(0, sys.argv[1]); import two_processes as t; from msca.learning.launch import process_group\n' \
            'with process_group(): t.training(sys.argv[2], generator_every=2, checkpoint_every=2).run(progress=False)'
     (tmp_path/'program.py').write_text(code)
-    child = subprocess.Popen([*TORCHRUN, tmp_path/'program.py', Path(__file__).parent, tmp_path/'run'], stderr=subprocess.DEVNULL, env=os.environ)
+    child = subprocess.Popen([*TORCHRUN, tmp_path/'program.py', Path(__file__).parent, tmp_path/'run'], stderr=subprocess.DEVNULL,
+                             env=os.environ)
     wait_for(lambda: (tmp_path/'run'/'training.pt').is_file(), child)
     workers = subprocess.run(['pgrep', '-P', str(child.pid)], capture_output=True, text=True).stdout.split()
     assert len(workers) == 2

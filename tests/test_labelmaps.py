@@ -10,18 +10,17 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 import pytest
+from complaints import complaint
+from PIL import Image
 
-from msca.data.scene import save_image
+from msca.base.files import save_image
 from msca.base.labelmaps import read_map
 from msca.base.labels import SCENE_LABELS, UNLABELLED, InputError, LabelSet, colorize, label_lut, resize_labels
 from msca.base.palettes import distinct_colors, read_classes, read_palette
 from msca.data.published import ADE20K_LABELS, COCO_STUFF_LABELS
 from msca.data.scene import indexed_image, load_labels
 from msca.model.portable import paint_program
-
-from complaints import complaint
 
 OWN = np.array([*SCENE_LABELS.palette, *[(0, 0, 0)] * 239], np.uint8)
 SKY, WATER, GRASS, TREE, ROAD = (SCENE_LABELS.index(n) for n in ('sky', 'water', 'grass', 'tree', 'road'))

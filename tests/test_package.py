@@ -1,15 +1,15 @@
 "What people install: the wheel holds every module and the shipped models, and works from an empty folder without network."
-from email.parser import Parser
 import importlib.util
 import json
 import os
-from pathlib import Path
 import re
 import shutil
 import subprocess
 import sys
 import sysconfig
 import zipfile
+from email.parser import Parser
+from pathlib import Path
 
 import pytest
 
@@ -25,12 +25,14 @@ def wheel(tmp_path_factory):
     shutil.copytree(ROOT/'msca', source/'msca', ignore=shutil.ignore_patterns('__pycache__', '*.tmp', '.*'))
     for name in SOURCES: shutil.copy(ROOT/name, source/name)
     here = all(importlib.util.find_spec(m) for m in ('setuptools', 'wheel', 'build'))
-    build, pip = ['build', '--wheel', '--no-isolation', '--outdir', str(out)], ['pip', 'wheel', '--no-deps', '--quiet', '--wheel-dir', str(out), '.']
+    build, pip = ['build', '--wheel', '--no-isolation', '--outdir', str(out)], ['pip', 'wheel', '--no-deps', '--quiet',
+                                                                                '--wheel-dir', str(out), '.']
     command = ['-m', *(build if here else pip)]
     done = subprocess.run([sys.executable, *command], cwd=source, capture_output=True, text=True)
     if done.returncode and not here: pytest.skip('neither setuptools nor a network to build a wheel with')
     assert done.returncode == 0, done.stderr[-2000:]
-    assert 'absent from the `packages` configuration' not in done.stdout+done.stderr  # setuptools, of a folder that it takes for a forgotten package
+    # setuptools, of a folder that it takes for a forgotten package
+    assert 'absent from the `packages` configuration' not in done.stdout+done.stderr
     return next(out.glob('msca-*.whl'))
 
 
@@ -50,12 +52,14 @@ def test_wheel_holds_the_models(wheel, names):
     for model in MODELS:
         for file in (ROOT/'msca'/'pretrained_models'/model).iterdir():
             assert f'msca/pretrained_models/{model}/{file.name}' in names
-        assert {f'msca/pretrained_models/{model}/{f}' for f in ('config.json', 'model.safetensors', 'parser.json', 'parser.safetensors')} <= names
+        assert {f'msca/pretrained_models/{model}/{f}' for f in ('config.json', 'model.safetensors', 'parser.json',
+                                                                'parser.safetensors')} <= names
     with zipfile.ZipFile(wheel) as z:
         for model in MODELS:
             weights = f'msca/pretrained_models/{model}/model.safetensors'
             assert z.read(weights) == (ROOT/weights).read_bytes()
-            assert json.loads(z.read(f'msca/pretrained_models/{model}/config.json'))['notice'], f'{model}: what it was trained on and its licence'
+            about = json.loads(z.read(f'msca/pretrained_models/{model}/config.json'))
+            assert about['notice'], f'{model}: what it was trained on and its licence'
 
 
 def test_wheel_holds_the_page_of_the_app(names): assert 'msca/app/app.ipynb' in names
@@ -96,9 +100,11 @@ def test_metadata(wheel, names):
 def test_every_import_is_required():
     "What the modules import at the top comes with the requirements, or with Python; what a function imports may come with an extra."
     settings = (ROOT/'settings.ini').read_text()
-    listed = lambda pattern: {r.split('>')[0] for line in re.findall(rf'^{pattern}requirements = (.*)$', settings, re.M) for r in line.split()}
+    listed = lambda pattern: {r.split('>')[0] for line in re.findall(rf'^{pattern}requirements = (.*)$', settings, re.M)
+                              for r in line.split()}
     required, extras = listed(''), listed('(?:app|evidence|distributed|export|huggingface)_')
-    distribution = {'PIL': 'pillow', 'sklearn': 'scikit-learn', 'IPython': 'ipywidgets', 'traitlets': 'ipywidgets', 'torch_fidelity': 'torch-fidelity'}
+    distribution = {'PIL': 'pillow', 'sklearn': 'scikit-learn', 'IPython': 'ipywidgets', 'traitlets': 'ipywidgets',
+                    'torch_fidelity': 'torch-fidelity'}
     for path in (ROOT/'msca').rglob('*.py'):
         for inside, name in re.findall(r'^( *)(?:from|import) ([A-Za-z_]\w*)', path.read_text(), re.M):
             known = required | extras if inside else required
@@ -126,7 +132,8 @@ def installed(wheel, tmp_path_factory):
     done = subprocess.run([*pip, '--no-deps', '--no-index', wheel], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     folders = dict.fromkeys(sysconfig.get_path(p) for p in ('purelib', 'platlib'))
-    (site/'requirements.pth').write_text('\n'.join(folders) + '\n')  # plain folders: .pth files in them, an editable install's among them, are not read
+    # plain folders: .pth files in them, an editable install's among them, are not read
+    (site/'requirements.pth').write_text('\n'.join(folders) + '\n')
     (site/'sitecustomize.py').write_text(NO_NETWORK)
     return venv
 

@@ -35,7 +35,8 @@ def test_slow_cells_run_when_asked_for(more, expected, tmp_path):
     shutil.copy(ROOT/'pyproject.toml', tmp_path)
     cells = [f"{flag}from pathlib import Path\nPath('{name}').touch()" for flag, name in (('', 'quick'), ('#| slow\n', 'slow'))]
     notebook = dict(nbformat=4, nbformat_minor=5, metadata=dict(kernelspec=dict(name='python3', display_name='python3', language='python')),
-                    cells=[dict(cell_type='code', id=f'c{i}', metadata={}, outputs=[], execution_count=None, source=s) for i, s in enumerate(cells)])
+                    cells=[dict(cell_type='code', id=f'c{i}', metadata={}, outputs=[], execution_count=None, source=s) for i,
+                           s in enumerate(cells)])
     (tmp_path/'nbs').mkdir()
     (tmp_path/'nbs'/'000_base.two.ipynb').write_text(json.dumps(notebook))
     done = subprocess.run([Path(sys.executable).parent/'nbdev-test', *more], cwd=tmp_path, capture_output=True, text=True)

@@ -1,30 +1,41 @@
 "Published layouts and the check of whole datasets: what is read, what is refused, what is reported."
-from functools import partial
 import json
 import os
-from pathlib import Path
 import shutil
 import subprocess
 import sys
 import tracemalloc
 import warnings
+from functools import partial
+from pathlib import Path
 
 import numpy as np
-from PIL import Image
 import pytest
-
 from complaints import complaint
-from msca.base.labels import InputError, SCENE_LABELS, UNLABELLED, colorize, label_lut
+from PIL import Image
+
+from msca.base.files import save_image
+from msca.base.labels import SCENE_LABELS, UNLABELLED, InputError, colorize, label_lut
 from msca.commands.cli import main
+from msca.commands.training import training_scenes
 from msca.data.check import check_dataset
 from msca.data.datasets import MixedScenes, ProceduralScenes, SceneFolder, write_scenes
 from msca.data.patches import nonoverlapping_boxes
-from msca.data.published import (ADE20K, ADE20K_LABELS, CITYSCAPES_LABELS, COCO_STUFF_LABELS, FORMATS, Cityscapes, CocoStuff, dataset_class,
-                            open_dataset, scene_kind, scenes_of_kind)
-from msca.commands.training import training_scenes
-from msca.data.scene import save_image
+from msca.data.published import (
+    ADE20K,
+    ADE20K_LABELS,
+    CITYSCAPES_LABELS,
+    COCO_STUFF_LABELS,
+    FORMATS,
+    Cityscapes,
+    CocoStuff,
+    dataset_class,
+    open_dataset,
+    scene_kind,
+    scenes_of_kind,
+)
 
-SCENES = [s for s in ProceduralScenes(6, 48, seed=4)]
+SCENES = list(ProceduralScenes(6, 48, seed=4))
 SIDES = ['train'] * 4 + ['val'] * 2
 
 
@@ -154,8 +165,10 @@ def test_classes_of_the_published_sets():
         table, unmatched = label_lut(label_set, SCENE_LABELS)
         assert len(label_set) == n and unmatched == []
         found = {name: SCENE_LABELS.classes[table[i]] for i, name in enumerate(label_set.classes)}
-        meant = dict(sky='sky', clouds='sky', snow='mountain', hill='mountain', sea='water', lake='water', earth='sand', dirt='sand', rock='rock',
-                     grass='grass', terrain='grass', straw='field', field='field', tree='tree', vegetation='tree', palm='tree', bush='plant',
+        meant = dict(sky='sky', clouds='sky', snow='mountain', hill='mountain', sea='water', lake='water', earth='sand', dirt='sand',
+                     rock='rock',
+                     grass='grass', terrain='grass', straw='field', field='field', tree='tree', vegetation='tree', palm='tree',
+                     bush='plant',
                      flower='plant', road='road', runway='road', pavement='pavement', sidewalk='pavement', skyscraper='building',
                      wall='building', windowpane='window', door='door', minibike='vehicle', boat='vehicle', truck='vehicle',
                      rider='person', person='person', bicycle='other', bridge='other', animal='other', cow='other', television='other')
@@ -299,7 +312,7 @@ def test_nothing_but_faults(tmp_path):
 
 
 def test_check_needs_little_memory(tmp_path):
-    write_scenes([s for s in ProceduralScenes(1, 512)], tmp_path / 'set')
+    write_scenes(list(ProceduralScenes(1, 512)), tmp_path / 'set')
     for part in ('images', 'labels'):
         file = next((tmp_path / 'set' / part).iterdir())
         for k in range(50): (file.parent / f'copy {k}.png').symlink_to(file)
@@ -340,7 +353,8 @@ def test_check_command(dataset, tmp_path, capsys):
 
 
 @pytest.mark.parametrize('line, expected', [
-    ('--data nowhere', 'no such folder'), ('--data empty', 'looked for'), ('--data set --out file', 'file'), ('--data set --out file/x', 'file'),
+    ('--data nowhere', 'no such folder'), ('--data empty', 'looked for'), ('--data set --out file', 'file'),
+    ('--data set --out file/x', 'file'),
     ('--data set --format ade20k', 'ADE20K has photos'), ('--data strange --labels scenes', 'no class is known')])
 def test_check_command_refuses(line, expected, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -355,7 +369,8 @@ def test_check_command_refuses(line, expected, tmp_path, capsys, monkeypatch):
 
 def test_check_does_not_import_torch(tmp_path):
     write_scenes(SCENES, tmp_path / 'set')
-    code = f'import sys; from msca.commands.cli import main; main(["check", "--data", {str(tmp_path / "set")!r}]); sys.exit("torch" in sys.modules)'
+    code = f'import sys; from msca.commands.cli import main; main(["check", "--data", {str(tmp_path / "set")!r}]); ' \
+           'sys.exit("torch" in sys.modules)'
     assert subprocess.run([sys.executable, '-c', code], capture_output=True).returncode == 0
 
 

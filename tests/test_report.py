@@ -1,4 +1,4 @@
-"Evidence from the outside: reports that are killed and go on, models side by side, the whole reproduction in miniature, and a study on a page."
+"Evidence from the outside: reports that are killed and go on, models side by side, the reproduction in miniature, a study on a page."
 import csv
 import json
 import os
@@ -20,9 +20,10 @@ warnings.filterwarnings('ignore', category=FutureWarning)
 
 from msca.base.labels import InputError, LabelSet
 from msca.commands.cli import main
+from msca.evidence.metrics import IMAGENET_METRICS
 from msca.evidence.report import Report
-from msca.model.segmenter import load_segmenter
 from msca.model.checkpoint import load_synthesizer, save_synthesizer
+from msca.model.segmenter import load_segmenter
 from msca.model.synthesizer import SceneSynthesizer, SynthesizerConfig
 from msca.pretrained.models import model_folder
 
@@ -79,14 +80,15 @@ def test_a_report_says_everything(whole):
     about, report = json.loads(whole.read_text()), Report(whole)
     assert about['finished'] and about['settings']['exemplar_maps'] == 'parsed by the parser of procedural-128'
     assert 'that no training draws' in about['settings']['data'] and about['settings']['protocol']['pictures'].startswith('uint8')
-    assert set(about['unavailable']) == {'lpips', 'fid', 'style'} and all('not given' in r for r in about['unavailable'].values())
+    assert set(about['unavailable']) == set(IMAGENET_METRICS) and all('not given' in r for r in about['unavailable'].values())
     assert {'psnr', 'ssim', 'squeezenet_distance', 'squeezenet_fid', 'squeezenet_style', 'pixel_accuracy', 'mean_iou'} < set(about['metrics'])
     assert any('squeezenet_fid: 4 pictures' in r for r in about['remarks'])
     for task in ('mirroring', 'restyling'):
         for metric in about['metrics']:
             s = report.score(task, metric)
             assert np.isfinite(s.value) and s.n == 4
-            if metric not in ('squeezenet_fid', 'mean_iou'): assert s.low <= s.value <= s.high and s.value == report.values(task, metric).mean()
+            if metric not in ('squeezenet_fid', 'mean_iou'):
+                assert s.low <= s.value <= s.high and s.value == report.values(task, metric).mean()
     assert Image.open(whole.with_suffix('.png')).width > 400
 
 
@@ -149,11 +151,14 @@ def test_mistakes_in_one_line(capsys, tmp_path):
                        (['--data', tmp_path/'none', '--out', tmp_path/'r.json'], 'no such file'),
                        (['--procedural', 3, '--weights', tmp_path/'none.npz', '--out', tmp_path/'r.json'], 'none.npz: no such file'),
                        (['--procedural', 3, '--model', 'nobody', '--out', tmp_path/'r.json'], 'neither a shipped model'),
-                       (['--procedural', 1, '--tasks', 'restyling', '--features', 'squeezenet', '--weights', notes, '--out', tmp_path/'r.json'], 'at least two scenes'),
-                       (['--procedural', 2, '--tasks', 'mirroring', '--features', 'squeezenet', '--weights', notes, '--out', notes], 'no report of msca')):
+                       (['--procedural', 1, '--tasks', 'restyling', '--features', 'squeezenet', '--weights', notes,
+                         '--out', tmp_path/'r.json'], 'at least two scenes'),
+                       (['--procedural', 2, '--tasks', 'mirroring', '--features', 'squeezenet', '--weights', notes, '--out', notes],
+                        'no report of msca')):
         assert says in refusal(capsys, 'eval', '--device', 'cpu', *argv)
     assert notes.read_text() == '{}'
-    for line in ('eval --procedural 3 --tasks guessing --out r.json', 'eval --procedural 3 --tasks mirroring,mirroring --out r.json', 'eval --procedural 3 --size 30 --out r.json'):
+    for line in ('eval --procedural 3 --tasks guessing --out r.json', 'eval --procedural 3 --tasks mirroring,mirroring --out r.json',
+                 'eval --procedural 3 --size 30 --out r.json'):
         with pytest.raises(SystemExit) as e: main(line.split())
         assert e.value.code == 2
 
@@ -163,13 +168,15 @@ def test_a_model_without_parser(features, capsys, tmp_path):
     eight = dict.fromkeys(('pyramid_widths', 'image_channels', 'label_channels', 'slots', 'widths', 'spade_hidden'), (8,)*5)
     known = load_synthesizer(model_folder())[1]
     sets = dict(same=known, other=LabelSet('few', ('sky', 'grass', 'water'), ((10, 10, 200), (10, 200, 10), (100, 100, 255))))
-    for name, label_set in sets.items(): save_synthesizer(SceneSynthesizer(SynthesizerConfig(len(label_set), mlp_width=8, **eight)), label_set, 32, tmp_path/name)
+    for name, label_set in sets.items():
+        save_synthesizer(SceneSynthesizer(SynthesizerConfig(len(label_set), mlp_width=8, **eight)), label_set, 32, tmp_path/name)
     ask = lambda *argv: msca(capsys, *argv, '--procedural', 2, '--tasks', 'duplicating', '--device', 'cpu', *features)
     for name, maps in (('same', 'parsed by the parser of scenes-256'), ('other', 'annotated, as no parser knows these classes')):
         ask('eval', '--model', tmp_path/name, '--out', tmp_path/f'{name}.json')
         about = json.loads((tmp_path/f'{name}.json').read_text())
         assert about['settings']['exemplar_maps'] == maps and ('pixel_accuracy' in about['unavailable']) == (name == 'other')
-    says = refusal(capsys, 'compare', '--models', tmp_path/'same', tmp_path/'other', '--procedural', 2, '--tasks', 'duplicating', '--device', 'cpu', '--out', tmp_path/'c')
+    says = refusal(capsys, 'compare', '--models', tmp_path/'same', tmp_path/'other', '--procedural', 2, '--tasks', 'duplicating',
+                   '--device', 'cpu', '--out', tmp_path/'c')
     assert 'other: has other classes than same' in says
 
 
@@ -177,13 +184,15 @@ def test_a_model_without_parser(features, capsys, tmp_path):
 def test_real_photos(features, capsys, tmp_path):
     "Held-out photos, all three tasks; exemplars of retrieving come from other places; asked again, the matches are there."
     from msca.data.datasets import place_of, split_by_place
-    command = ['eval', '--data', Path(os.environ['MSCA_DATA'])/'siftflow', '--tasks', 'duplicating,mirroring,retrieving', '--n', 3, '--size', 48, '--device', 'cpu', *features]
+    command = ['eval', '--data', Path(os.environ['MSCA_DATA'])/'siftflow', '--tasks', 'duplicating,mirroring,retrieving', '--n', 3,
+               '--size', 48, '--device', 'cpu', *features]
     msca(capsys, *command, '--out', tmp_path/'a.json')
     a = Report(tmp_path/'a.json')
     names = sorted(p.stem for p in (Path(os.environ['MSCA_DATA'])/'siftflow'/'images').iterdir())
     held_out = {names[i] for i in split_by_place(names)[1]}
     assert a.tasks == ('duplicating', 'mirroring', 'retrieving') and 'held out from training' in a.about['settings']['data']
-    for task in a.tasks: assert {r['name'] for r in a.rows[task]} <= held_out and all(np.isfinite(a.score(task, m).value) for m in a.metrics)
+    for task in a.tasks:
+        assert {r['name'] for r in a.rows[task]} <= held_out and all(np.isfinite(a.score(task, m).value) for m in a.metrics)
     for r in a.rows['retrieving']: assert place_of(r['exemplar']) != place_of(r['name'])
     assert (a.values('duplicating', 'psnr') == a.values('mirroring', 'psnr')).sum() == 0
     msca(capsys, *command, '--workers', 1, '--out', tmp_path/'b.json')
@@ -197,15 +206,18 @@ def test_compare(whole, features, capsys, tmp_path):
     (tmp_path/'reports').mkdir()
     for name in ('report.json', 'report.csv'): shutil.copy(whole.parent/name, tmp_path/'reports'/name.replace('report', 'procedural-128'))
     shutil.copytree(whole.with_suffix(''), tmp_path/'reports'/'procedural-128')
-    out, _ = msca(capsys, 'compare', '--models', 'procedural-128', 'scenes-128', '--device', 'cpu', *SMALL, '--tasks', 'mirroring,restyling', *features, '--out', tmp_path)
+    out, _ = msca(capsys, 'compare', '--models', 'procedural-128', 'scenes-128', '--device', 'cpu', *SMALL,
+                  '--tasks', 'mirroring,restyling', *features, '--out', tmp_path)
     assert (tmp_path/'reports'/'procedural-128.csv').read_text() == whole.with_suffix('.csv').read_text()
-    assert {p.name for p in tmp_path.iterdir()} == {'reports', 'table.md', 'table.tex', 'comparison.json', 'differences.png', 'pictures.png'}
+    assert {p.name for p in tmp_path.iterdir()} == {'reports', 'table.md', 'table.tex', 'comparison.json', 'differences.png',
+                                                    'pictures.png'}
     assert (tmp_path/'table.md').read_text().strip() in out
     a, b = (Report(tmp_path/'reports'/f'{n}.json') for n in ('procedural-128', 'scenes-128'))
     assert a.about['settings']['parser'] == b.about['settings']['parser']
     found = json.loads((tmp_path/'comparison.json').read_text())['scores']['restyling']['psnr']['scenes-128']
     assert found['value'] == b.score('restyling', 'psnr').value
-    np.testing.assert_allclose(found['difference']['value'], (b.values('restyling', 'psnr')-a.values('restyling', 'psnr')).mean(), rtol=1e-9)
+    np.testing.assert_allclose(found['difference']['value'], (b.values('restyling', 'psnr')-a.values('restyling', 'psnr')).mean(),
+                               rtol=1e-9)
     assert found['difference']['low'] <= found['difference']['value'] <= found['difference']['high']
     sheet = Image.open(tmp_path/'pictures.png')
     assert sheet.width > 5*128 and sheet.height > 6*128
@@ -216,13 +228,15 @@ def test_the_committed_table(features, capsys, tmp_path):
     committed = json.loads((Path(__file__).parents[1]/'results'/'comparison'/'comparison.json').read_text())
     file = Path(os.environ.get('MSCA_DATA', '/nowhere')).parent/'weights'/'squeezenet1_0_torchvision_names.npz'
     if file.is_file(): features = ['--features', 'squeezenet', '--weights', file]
-    msca(capsys, 'compare', '--models', 'scenes-128', 'procedural-128', '--device', 'cpu', '--procedural', 12, '--tasks', 'mirroring,restyling', *features, '--out', tmp_path)
+    msca(capsys, 'compare', '--models', 'scenes-128', 'procedural-128', '--device', 'cpu', '--procedural', 12,
+         '--tasks', 'mirroring,restyling', *features, '--out', tmp_path)
     again, compared = json.loads((tmp_path/'comparison.json').read_text())['scores'], 0
     for task in again:
         for metric in again[task]:
             if metric.startswith('squeezenet') and not file.is_file(): continue
             for model in committed['models']:
-                np.testing.assert_allclose(again[task][metric][model]['value'], committed['scores'][task][metric][model]['value'], rtol=.01, atol=1e-7, err_msg=f'{task} {metric} {model}')
+                np.testing.assert_allclose(again[task][metric][model]['value'], committed['scores'][task][metric][model]['value'], rtol=.01,
+                                           atol=1e-7, err_msg=f'{task} {metric} {model}')
                 compared += 1
     assert compared >= 2*6*2
 
@@ -231,7 +245,8 @@ def test_the_committed_table(features, capsys, tmp_path):
 
 def series(features, folder, *more):
     "A command for a series of the smallest size."
-    return ['reproduce', 'table1', '--procedural', 20, '--size', 32, '--batch-size', 4, '--pretrain-epochs', 1, '--questions', 3, '--tasks', 'mirroring',
+    return ['reproduce', 'table1', '--procedural', 20, '--size', 32, '--batch-size', 4, '--pretrain-epochs', 1, '--questions', 3,
+            '--tasks', 'mirroring',
             '--parser', 'procedural-128', '--device', 'cpu', *features, '--out', folder, *more]
 
 
@@ -268,7 +283,8 @@ def test_reproduce_in_miniature(features, capsys, tmp_path, no_curves):
 
 
 def test_reproduce_mistakes(features, capsys, tmp_path):
-    for more, says in (([], '--updates N or --budget'), (['--updates', 12, '--budget', 3], 'one of them'), (['--updates', 12, '--seeds', '0'], 'at least two'),
+    for more, says in (([], '--updates N or --budget'), (['--updates', 12, '--budget', 3], 'one of them'),
+                       (['--updates', 12, '--seeds', '0'], 'at least two'),
                        (['--updates', 2], 'updates are too few'), (['--updates', 12, '--models', 'msca', 'nobody'], 'no model to compare')):
         assert says in refusal(capsys, *series(features, tmp_path/'s', *more))
     assert not (tmp_path/'s').exists()
@@ -293,14 +309,16 @@ def test_reproduce_all_models_within_a_budget(features, capsys, tmp_path, no_cur
 
 def test_study(capsys, tmp_path):
     "Made, answered, added up; models of other names than files can have are refused."
-    out, _ = msca(capsys, 'study', 'make', '--models', 'procedural-128', 'scenes-128', '--names', 'one', 'two', '--procedural', 3, '--size', 48, '--device', 'cpu', '--out', tmp_path/'s')
+    out, _ = msca(capsys, 'study', 'make', '--models', 'procedural-128', 'scenes-128', '--names', 'one', 'two', '--procedural', 3,
+                  '--size', 48, '--device', 'cpu', '--out', tmp_path/'s')
     assert '3 questions to each person' in out
     from msca.app.preference import PreferenceStudy
     view = PreferenceStudy(tmp_path/'s', 'anna')
     while view.session: view.choose('left' if view.session.current.left == 'two' else 'right', view.session.done)
     out, _ = msca(capsys, 'study', 'summary', tmp_path/'s')
     assert '| one | two | 0 | 0 | 3 | 0% (0% to 56%) |' in out
-    assert "cannot be a model's name" in refusal(capsys, 'study', 'make', '--models', 'procedural-128', 'scenes-128', '--names', '.x', 'y', '--procedural', 3, '--out', tmp_path/'t')
+    assert "cannot be a model's name" in refusal(capsys, 'study', 'make', '--models', 'procedural-128', 'scenes-128', '--names', '.x', 'y',
+                                                 '--procedural', 3, '--out', tmp_path/'t')
 
 
 CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
@@ -315,11 +333,14 @@ def test_the_study_as_a_page(capsys, tmp_path):
     from selenium.webdriver.chrome.service import Service
     from selenium.webdriver.common.action_chains import ActionChains
     from selenium.webdriver.common.keys import Keys
-    msca(capsys, 'study', 'make', '--models', 'procedural-128', 'scenes-128', '--procedural', 3, '--size', 48, '--device', 'cpu', '--out', tmp_path/'s')
-    server = subprocess.Popen([sys.executable, '-m', 'msca', 'study', 'ask', str(tmp_path/'s'), '--port', '0', '--no-browser'], text=True, stdout=subprocess.PIPE)
+    msca(capsys, 'study', 'make', '--models', 'procedural-128', 'scenes-128', '--procedural', 3, '--size', 48, '--device', 'cpu',
+         '--out', tmp_path/'s')
+    server = subprocess.Popen([sys.executable, '-m', 'msca', 'study', 'ask', str(tmp_path/'s'), '--port', '0', '--no-browser'], text=True,
+                              stdout=subprocess.PIPE)
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
-    for a in ('headless', 'no-sandbox', 'disable-gpu', 'disable-dev-shm-usage', 'host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1', f'user-data-dir={tmp_path/"chromium"}'):
+    for a in ('headless', 'no-sandbox', 'disable-gpu', 'disable-dev-shm-usage', 'host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1',
+              f'user-data-dir={tmp_path/"chromium"}'):
         options.add_argument(f'--{a}')
     def until(condition):
         end = time.monotonic()+90
@@ -339,7 +360,8 @@ def test_the_study_as_a_page(capsys, tmp_path):
             find('button')[0].click()
             until(lambda: len(find('.msca-choice img')) == 4)
             assert 'scenes-128' not in driver.page_source and 'procedural-128' not in driver.page_source
-            for k, press in enumerate((lambda: ActionChains(driver).send_keys(Keys.ARROW_LEFT).perform(), lambda: ActionChains(driver).send_keys(' ').perform(),
+            for k, press in enumerate((lambda: ActionChains(driver).send_keys(Keys.ARROW_LEFT).perform(),
+                                       lambda: ActionChains(driver).send_keys(' ').perform(),
                                        lambda: find('button[data-answer=right]')[0].click())):
                 until(lambda: f'{k+1} of 3' in driver.page_source)
                 press()

@@ -21,7 +21,8 @@ def test_shipped_models_meet_the_targets(name):
     restyling = report['procedural']['restyling']
     assert restyling['difference'] >= 2 and restyling['n'] >= 50
     assert ('photos' in report) == name.startswith('scenes')
-    if 'photos' in report: assert report['photos']['swapping']['color']['nearer_to_given'] >= .85 and report['photos']['swapping']['layout']['ratio'] >= .7
+    if 'photos' in report:
+        assert report['photos']['swapping']['color']['nearer_to_given'] >= .85 and report['photos']['swapping']['layout']['ratio'] >= .7
 
 
 def test_what_limited_the_model_before():
@@ -42,7 +43,8 @@ def test_what_helps_other_small_gans_showed_little_here():
 
 def test_what_the_largest_model_reaches_on_held_out_photos():
     for r in read('scenes-256')['sets'].values():
-        assert r['right_nearer_than_random']['squeezenet'] >= .9 and r['nearer_than_class_means'] >= .9 and .5 <= r['high_frequency_median'] <= 1.5
+        assert r['right_nearer_than_random']['squeezenet'] >= .9 and r['nearer_than_class_means'] >= .9
+        assert .5 <= r['high_frequency_median'] <= 1.5
         assert r['psnr']['right']['value'] > r['psnr']['random']['value'] + 1
 
 

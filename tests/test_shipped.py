@@ -18,7 +18,7 @@ from msca.pretrained.synthesizer import Synthesizer
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT/'benchmarks'))
-import held_out as measure  # noqa: E402
+import shipped_measures as measure
 
 MODELS = ('scenes-256', 'scenes-128', 'procedural-128')
 

@@ -14,7 +14,8 @@ pytest.importorskip('sphinx', reason="needs the packages of the site: make docs"
 @pytest.fixture(scope='module')
 def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp('site')
-    for name in ('docs', 'nbs', 'msca'): shutil.copytree(ROOT/name, folder/name, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints', '*.safetensors'))
+    for name in ('docs', 'nbs', 'msca'):
+        shutil.copytree(ROOT/name, folder/name, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints', '*.safetensors'))
     r = subprocess.run([sys.executable, 'docs/site.py'], cwd=folder, capture_output=True, text=True, timeout=900)
     assert r.returncode == 0, r.stderr[-2000:]
     return folder/'_site'/'html'

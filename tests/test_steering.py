@@ -11,15 +11,22 @@ import pytest
 import torch
 from PIL import Image
 
-from msca.model.attention import AttentionMaps
-from msca.steering.explain import TransferMatrix, explain_synthesis, style_source, transfer_matrix
-from msca.steering.extrapolation import extrapolate, panorama
-from msca.steering.interpolation import (gated_styles, interpolate_space, interpolate_styles, linear_masks, mixture_shares, paint,
-                                read_exemplar, read_target)
 from msca.base.labels import LabelSet, one_hot
 from msca.data.scene import tensor_to_image
+from msca.model.attention import AttentionMaps
 from msca.model.synthesizer import SceneSynthesizer, SynthesizerConfig
 from msca.pretrained.synthesizer import Synthesizer
+from msca.steering.explain import TransferMatrix, explain_synthesis, style_source, transfer_matrix
+from msca.steering.extrapolation import extrapolate, panorama
+from msca.steering.interpolation import (
+    gated_styles,
+    interpolate_space,
+    interpolate_styles,
+    linear_masks,
+    mixture_shares,
+    paint_styles,
+    read_target,
+)
 
 N_LABELS = 17  # of the shipped model; the random one has as many
 
@@ -67,6 +74,10 @@ def plain(model, layout, pair):
     with torch.inference_mode(): return model(layout, *pair)
 
 
+def encode(model, image, onehot):
+    with torch.inference_mode(): return model.encode(image, onehot)
+
+
 def close(a, b, tolerance=1e-5): return float((a-b).abs().max()) <= tolerance
 
 
@@ -76,19 +87,19 @@ def test_exemplars_make_a_difference(model, layout, pairs):
 
 
 def test_weight_one_is_the_single_exemplar(model, layout, pairs):
-    target, read = read_target(model, layout), [read_exemplar(model, *p) for p in pairs]
+    target, read = read_target(model, layout), [encode(model, *p) for p in pairs]
     for j in range(3):
         assert close(interpolate_styles(model, target, read, [float(i == j) for i in range(3)]), plain(model, layout, pairs[j]))
 
 
 @pytest.mark.parametrize('weights', [(.5, .5), (.1, .9), (.2, .3, .5), (1, 1, 1, 1)])
 def test_equal_exemplars_give_the_single_result(model, layout, pairs, weights):
-    read = [read_exemplar(model, *pairs[0])]*len(weights)
+    read = [encode(model, *pairs[0])]*len(weights)
     assert close(interpolate_styles(model, read_target(model, layout), read, weights), plain(model, layout, pairs[0]))
 
 
 def test_masks_of_ones_and_zeros_are_plain_synthesis(model, layout, pairs):
-    target, read = read_target(model, layout), [read_exemplar(model, *p) for p in pairs[:2]]
+    target, read = read_target(model, layout), [encode(model, *p) for p in pairs[:2]]
     ones = np.ones(layout.shape[-2:])
     assert close(interpolate_space(model, target, read, [ones, 0*ones]), plain(model, layout, pairs[0]))
     assert close(interpolate_space(model, target, read, [0*ones, ones]), plain(model, layout, pairs[1]))
@@ -96,7 +107,7 @@ def test_masks_of_ones_and_zeros_are_plain_synthesis(model, layout, pairs):
 
 
 def test_share_rises_with_weight_in_every_slot(model, pairs):
-    read = [read_exemplar(model, *p) for p in pairs[:2]]
+    read = [encode(model, *p) for p in pairs[:2]]
     steps = [mixture_shares(read, (a, 1-a)) for a in np.linspace(0, 1, 21)]
     for scale in range(5):
         share = torch.stack([s[scale][0] for s in steps])
@@ -106,7 +117,7 @@ def test_share_rises_with_weight_in_every_slot(model, pairs):
 def test_mixture_is_one_softmax_over_all_pixels(model, pairs):
     "Against the formula: logits plus log w, side by side, one softmax (exemplars of one size)."
     w, same_size = (.3, .7), [pairs[0], pairs[2]]
-    read = [read_exemplar(model, *p) for p in same_size]
+    read = [encode(model, *p) for p in same_size]
     shares = mixture_shares(read, w)
     with torch.inference_mode():
         fx, fc = [model.image_pyramid(x) for x, _ in same_size], [model.label_pyramid(c) for _, c in same_size]
@@ -131,7 +142,7 @@ def test_order_of_slots_means_nothing(layout, pairs):
     models, results = (random_model(), permuted()), []
     label_set = LabelSet('some', [f'class {i}' for i in range(N_LABELS)], [(i, i, i+1) for i in range(N_LABELS)])
     for m in models:
-        target, read = read_target(m, layout), [read_exemplar(m, *p) for p in pairs[:2]]
+        target, read = read_target(m, layout), [encode(m, *p) for p in pairs[:2]]
         with torch.inference_mode(): maps = m.transfer(layout, *pairs[0])[1]
         table = np.nan_to_num(transfer_matrix(m, [(layout, *pairs[0])], label_set).matrix())
         results.append((plain(m, layout, pairs[0]), interpolate_styles(m, target, read, (.4, .6)),
@@ -173,16 +184,16 @@ def test_own_size_is_plain_synthesis(model, pairs, size):
     mask = torch.nn.functional.pad(torch.ones(1, 1, *size), (0, right, 0, down))
     with torch.inference_mode():
         whole = model(one_hot(torch.from_numpy(np.pad(ids, ((0, down), (0, right)), mode='edge'))[None], N_LABELS), *pairs[0], mask)
-    expected, style = pixels(tensor_to_image(whole[0, :, :size[0], :size[1]])), read_exemplar(model, *pairs[0])
+    expected, style = pixels(tensor_to_image(whole[0, :, :size[0], :size[1]])), encode(model, *pairs[0])
     assert np.abs(pixels(extrapolate(model, ids, style, window=80))-expected).max() <= 1
     assert np.abs(pixels(panorama(model, ids, [style]))-expected).max() <= 1
 
 
 def test_panorama_equals_one_pass(model, pairs):
-    ids, read = blocks(48, 480, 5), [read_exemplar(model, *p) for p in pairs[:2]]
+    ids, read = blocks(48, 480, 5), [encode(model, *p) for p in pairs[:2]]
     masks = linear_masks(ids.shape)
     target = read_target(model, one_hot(torch.from_numpy(ids)[None], N_LABELS))
-    single = paint(model, target.features, [gated_styles(model, read[:1], [1], target.means)])
+    single = paint_styles(model, target.features, [gated_styles(model, read[:1], [1], target.means)])
     mixed = interpolate_space(model, target, read, masks)
     assert np.abs(pixels(panorama(model, ids, read[:1], side=96))-pixels(tensor_to_image(single[0]))).max() <= 1
     assert np.abs(pixels(panorama(model, ids, read, masks, side=96))-pixels(tensor_to_image(mixed[0]))).max() <= 1
@@ -190,21 +201,21 @@ def test_panorama_equals_one_pass(model, pairs):
 
 def test_extrapolation_is_seeded(pairs):
     model = random_model()
-    ids, style = blocks(96, 128, 6), read_exemplar(model, *pairs[0])
+    ids, style = blocks(96, 128, 6), encode(model, *pairs[0])
     once, again, other = (pixels(extrapolate(model, ids, style, 64, 3, seed)) for seed in (1, 1, 2))
     assert np.array_equal(once, again) and not np.array_equal(once, other)
 
 
 def memory(width):
     "Peak memory in MiB of a process that paints a 256×width panorama with a random model: (whole, above the start)."
-    # VmHWM and not ru_maxrss, which in a child starts at what its parent held; freed blocks are handed back at once, so that the peak is in use
+    # VmHWM and not ru_maxrss, which in a child starts at what its parent held; freed blocks are handed back at once
     code = f'''
 import json, re, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
-from test_steering import blocks, panorama, random_model, read_exemplar, scene_tensors
+from test_steering import blocks, panorama, random_model, encode, scene_tensors
 peak = lambda: int(re.search('VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])/1024
 model = random_model(4)
-style = read_exemplar(model, *scene_tensors(64, 64, 0))
+style = encode(model, *scene_tensors(64, 64, 0))
 panorama(model, blocks(256, 64, 1), [style])
 start = peak()
 assert panorama(model, blocks(256, {width}, 1), [style]).size == ({width}, 256)

@@ -1,4 +1,4 @@
-"Training from the outside: killed and resumed, stopped, out of disk, who moves when, and whether a saved model paints what it learned to paint."
+"Training from the outside: killed and resumed, stopped, out of disk, who moves when, whether a saved model paints what it learned."
 import os
 import random
 import signal
@@ -19,25 +19,28 @@ from fastai.callback.core import Callback, CancelFitException
 from msca.base.labels import SCENE_LABELS
 from msca.data.datasets import ProceduralScenes
 from msca.learning.history import read_history
-from msca.learning.learner import TrainingConfig
-from msca.learning.losses import LossWeights
-from msca.learning.run import TrainingRun, kept_states
+from msca.learning.recipe import LossWeights, TrainingConfig
+from msca.learning.run import TrainingRun
 from msca.learning.samples import stage_loaders
+from msca.learning.states import kept_states
 from msca.model.checkpoint import load_synthesizer
 from msca.model.synthesizer import SynthesizerConfig
 
 torch.set_num_threads(1)
 EIGHT = (8,)*5
-TOY = SynthesizerConfig(len(SCENE_LABELS), pyramid_widths=EIGHT, image_channels=EIGHT, label_channels=EIGHT, slots=(4,)*5, mlp_width=8, widths=EIGHT, spade_hidden=EIGHT)
-RECIPE = TrainingConfig(size=32, pretrain_epochs=1, warmup_epochs=1, epochs=(1, 1), batch_size=4, lr=1e-3, pretrain_lr=3e-3, generator_every=2, discriminator_width=8,
+TOY = SynthesizerConfig(len(SCENE_LABELS), pyramid_widths=EIGHT, image_channels=EIGHT, label_channels=EIGHT, slots=(4,)*5, mlp_width=8,
+                        widths=EIGHT, spade_hidden=EIGHT)
+RECIPE = TrainingConfig(size=32, pretrain_epochs=1, warmup_epochs=1, epochs=(1, 1), batch_size=4, lr=1e-3, pretrain_lr=3e-3,
+                        generator_every=2, discriminator_width=8,
                         losses=LossWeights(1, 2, 0, 5, .5), sample_every=6, checkpoint_every=2)
-TRAIN = ('train --procedural 20 --size 32 --batch-size 4 --parser-epochs 0 --pretrain-epochs 1 --warmup-epochs 1 --epochs 1,1 --generator-every 2 '
-         '--checkpoint-every 3 --sample-every 10 --seed 5 --device cpu --out').split()
+TRAIN = ('train --procedural 20 --size 32 --batch-size 4 --parser-epochs 0 --pretrain-epochs 1 --warmup-epochs 1 --epochs 1,1 '
+         '--generator-every 2 --checkpoint-every 3 --sample-every 10 --seed 5 --device cpu --out').split()
 
 
 def training(folder, **changes):
     "A toy training of 15 iterations: 3 of pre-training, 3 of warm-up, 3 in stage 1, 6 in stage 2."
-    return TrainingRun(folder, ProceduralScenes(13, 64, seed=1), ProceduralScenes(4, 64, seed=2), SCENE_LABELS, replace(RECIPE, **changes), TOY)
+    return TrainingRun(folder, ProceduralScenes(13, 64, seed=1), ProceduralScenes(4, 64, seed=2), SCENE_LABELS, replace(RECIPE, **changes),
+                       TOY)
 
 
 def parameters(net):
@@ -47,7 +50,8 @@ def parameters(net):
 def msca_train(folder, *more, **kwargs):
     "`msca train` as a process of its own."
     code = 'import sys; from msca.commands.cli import main; sys.exit(main())'
-    return subprocess.Popen([sys.executable, '-W', 'ignore', '-c', code, *TRAIN, str(folder), *more], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    return subprocess.Popen([sys.executable, '-W', 'ignore', '-c', code, *TRAIN, str(folder), *more], stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE,
                             text=True, env={**os.environ, 'OMP_NUM_THREADS': '1'}, **kwargs)
 
 
@@ -130,7 +134,8 @@ def test_same_seed_same_losses(uninterrupted, tmp_path):
     code, _, err = finish(msca_train(tmp_path/'run', '--epochs', '0,0', '--warmup-epochs', '0'))
     assert code == 0, err
     rows = (tmp_path/'run'/'history.csv').read_text().splitlines()
-    assert rows == uninterrupted.splitlines()[:len(rows)] or rows[:-1] == uninterrupted.splitlines()[:len(rows)-1]  # the last iteration of a phase measures
+    # the last iteration of a phase measures
+    assert rows == uninterrupted.splitlines()[:len(rows)] or rows[:-1] == uninterrupted.splitlines()[:len(rows)-1]
     assert len(rows) > 3
 
 
@@ -164,7 +169,7 @@ run.run([Fill()], progress=False)
 
 
 def test_full_disk(whole, tmp_path):
-    "While the disk is full the training goes on and says so, the older states stay; nothing is missing from the history when there is room again."
+    "While the disk is full the training goes on and says so, older states stay; later nothing is missing from the history."
     code = DISK.format(here=str(Path(__file__).parent), folder=str(tmp_path/'run'))
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
@@ -186,10 +191,10 @@ def test_resumed_bit_by_bit(whole, tmp_path):
     assert resumed.iteration == 8
     resumed.run(progress=False)
     assert (tmp_path/'history.csv').read_text() == (whole.folder/'history.csv').read_text()
-    for name, net in whole.networks().items():
-        for k, v in net.state_dict().items(): assert torch.equal(v, resumed.networks()[name].state_dict()[k]), (name, k)
-    for name, opt in whole.opts.items():
-        theirs = resumed.opts[name].state_dict()['state']
+    for name, net in whole.networks.named().items():
+        for k, v in net.state_dict().items(): assert torch.equal(v, resumed.networks.named()[name].state_dict()[k]), (name, k)
+    for name, opt in whole.networks.opts.items():
+        theirs = resumed.networks.opts[name].state_dict()['state']
         for k, state in opt.state_dict()['state'].items(): assert all(torch.equal(v, theirs[k][what]) for what, v in state.items()), name
 
 
@@ -197,13 +202,13 @@ class Moves(Callback):
     "Notes which networks moved in every training iteration."
     order, run_valid = 90, False
 
-    def __init__(self, run): self.nets, self.rows = dict(G=run.model.generator, D=run.discriminator, A=run.model.attention), []
+    def __init__(self, run): self.nets, self.rows = dict(G=run.networks.model.generator, D=run.networks.discriminator, A=run.networks.model.attention), []
     def before_batch(self): self.before = {k: parameters(n) for k, n in self.nets.items()}
     def after_batch(self): self.rows.append({k for k, n in self.nets.items() if not torch.equal(parameters(n), self.before[k])})
 
 
 def test_who_moves_when(tmp_path):
-    "Attention alone in pre-training; the generator in every warm-up iteration, then in every third of the whole training; the discriminator in all of its iterations."
+    "Attention alone in pre-training; the generator in every warm-up iteration, then in every third; the discriminator in all."
     run = training(tmp_path, generator_every=3)
     moves = Moves(run)
     run.run([moves], progress=False)
@@ -213,13 +218,13 @@ def test_who_moves_when(tmp_path):
 
 
 def test_saved_model_paints_as_in_training(whole):
-    "With recomputed statistics the saved model's eval-mode pictures are close to its train-mode ones; with the statistics it was trained with they are not."
+    "With recomputed statistics the saved model's eval-mode pictures are close to its train-mode ones; with the old ones not."
     model, _, _ = load_synthesizer(whole.folder)
     batches = list(stage_loaders(whole.train_store, whole.valid_store, len(SCENE_LABELS), 2, 8).train)
     c1, x2, c2 = (torch.cat(t) for t in zip(*(b[:3] for b in batches)))
     with torch.no_grad():
         saved = model(c1, x2, c2)
-        for (_, mine), (_, swinging) in zip(model.named_buffers(), whole.model.named_buffers()): mine.copy_(swinging)
+        for (_, mine), (_, swinging) in zip(model.named_buffers(), whole.networks.model.named_buffers()): mine.copy_(swinging)
         copied = model(c1, x2, c2)
         in_training = model.train()(c1, x2, c2)
     gap = float((saved-in_training).abs().mean())
@@ -229,16 +234,17 @@ def test_saved_model_paints_as_in_training(whole):
 
 @pytest.mark.slow
 def test_learns_eight_scenes(tmp_path):
-    "Eight scenes at 64×64: within five minutes of processor time the unseen half of a scene is painted at 20 dB, and 3 dB worse when the exemplar shows another style."
+    "Eight scenes at 64×64: in five minutes of processor time unseen halves are painted at 20 dB, and 3 dB worse after another style."
     from msca.data.layouts import procedural_layout
-    from msca.data.styles import procedural_style
     from msca.data.render import render
     from msca.data.scene import Scene
+    from msca.data.styles import procedural_style
 
     class Scenes(list):
         def size_of(self, i): return 128, 128
 
-    def rendered(i, j, name): return Scene((s := render(procedural_layout(i), procedural_style(j), 128)).image, s.labels, SCENE_LABELS, name)
+    def rendered(i, j, name):
+        return Scene((s := render(procedural_layout(i), procedural_style(j), 128)).image, s.labels, SCENE_LABELS, name)
 
     scenes = Scenes(rendered(i, i, f'scene {i}') for i in range(8))
     restyled = Scenes(rendered(i, (i+3) % 8, f'scene {i}') for i in range(8))  # the same layouts, each in the style of another of the eight
@@ -257,8 +263,8 @@ def test_learns_eight_scenes(tmp_path):
             if self.epoch % 25 or run.position['phase'] == 0: return
             right, other = (next(iter(stage_loaders(s, s, len(SCENE_LABELS), 1, 8).valid)) for s in (run.train_store, run.valid_store))
             with torch.no_grad():  # the same crops of the same layouts: only the exemplar's style differs
-                reached.update(seconds=time.process_time()-start, right=decibels(run.average(*right[:3]), right[3]),
-                               other=decibels(run.average(right[0], other[1], other[2]), right[3]))
+                reached.update(seconds=time.process_time()-start, right=decibels(run.networks.average(*right[:3]), right[3]),
+                               other=decibels(run.networks.average(right[0], other[1], other[2]), right[3]))
             print(reached)
             if reached['right'] > 20 and reached['right']-reached['other'] > 3 or reached['seconds'] > 300: raise CancelFitException
 
@@ -282,7 +288,8 @@ def test_every_real_folder(tmp_path, name, capsys):
     assert main(['check', '--data', f'{DATA}/{name}', '--out', str(tmp_path/'report')]) == 0
     assert (tmp_path/'report'/'samples.png').is_file()
     size = ['--batch-size', '8'] if name == 'coco_stuff_samples' else ['--batch-size', '32']
-    argv = ['train', '--data', f'{DATA}/{name}', '--out', str(tmp_path/'run'), '--size', '32', *size, '--parser-epochs', '1', '--pretrain-epochs', '1',
+    argv = ['train', '--data', f'{DATA}/{name}', '--out', str(tmp_path/'run'), '--size', '32', *size, '--parser-epochs', '1',
+            '--pretrain-epochs', '1',
             '--warmup-epochs', '0', '--epochs', '1,1', '--device', 'cpu']
     assert main(argv) == 0, capsys.readouterr().err
     rows = read_history(tmp_path/'run')

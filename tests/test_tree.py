@@ -10,16 +10,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ROOMS = 'base', 'data', 'model', 'learning', 'evidence', 'steering', 'app', 'relatives', 'pretrained', 'commands'  # room n has the numbers n00 to n99
+# room n has the numbers n00 to n99
+ROOMS = 'base', 'data', 'model', 'learning', 'evidence', 'steering', 'app', 'relatives', 'pretrained', 'commands'
 NOTEBOOKS = sorted((ROOT/'nbs').glob('[0-9]*.ipynb'))
-EXPORTED = {p.stem[4:]: int(p.stem[:3]) for p in NOTEBOOKS if 'default_exp' in p.read_text()}  # module 'room.name' → number; a notebook of results exports nothing
+# module 'room.name' → number; a notebook of results exports nothing
+EXPORTED = {p.stem[4:]: int(p.stem[:3]) for p in NOTEBOOKS if 'default_exp' in p.read_text()}
 
 
 @pytest.fixture(scope='module')
 def copy(tmp_path_factory):
     "A copy of the sources, to export and clean without touching the tree."
     folder = tmp_path_factory.mktemp('tree')
-    for name in ('nbs', 'msca'): shutil.copytree(ROOT/name, folder/name, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints', 'pretrained_models'))
+    for name in ('nbs', 'msca'):
+        shutil.copytree(ROOT/name, folder/name, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints', 'pretrained_models'))
     for name in ('settings.ini', 'setup.py', 'pyproject.toml', 'README.md'): shutil.copy(ROOT/name, folder/name)
     return folder
 

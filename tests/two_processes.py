@@ -16,17 +16,20 @@ from msca.data.datasets import ProceduralScenes
 from msca.learning.discriminators import DiscriminatorConfig, MultiScaleDiscriminator
 from msca.learning.history import RunLog
 from msca.learning.launch import fit_together, process_group
-from msca.learning.learner import AttentionPretrainer, TrainingConfig, phases, pretraining_learner, synthesis_learner
-from msca.learning.losses import LossWeights, PerceptualLoss
+from msca.learning.learner import AttentionPretrainer, pretraining_learner, synthesis_learner
+from msca.learning.losses import PerceptualLoss
+from msca.learning.recipe import LossWeights, TrainingConfig, phases
 from msca.learning.run import TrainingRun
 from msca.learning.samples import PhotoStore, stage_loaders
 from msca.model.synthesizer import SceneSynthesizer, SynthesizerConfig
 
 torch.set_num_threads(1)
 S, EIGHT = len(SCENE_LABELS), (8,)*5
-TOY = SynthesizerConfig(S, pyramid_widths=EIGHT, image_channels=EIGHT, label_channels=EIGHT, slots=(4,)*5, mlp_width=8, widths=EIGHT, spade_hidden=EIGHT)
+TOY = SynthesizerConfig(S, pyramid_widths=EIGHT, image_channels=EIGHT, label_channels=EIGHT, slots=(4,)*5, mlp_width=8, widths=EIGHT,
+                        spade_hidden=EIGHT)
 # Adam's eps is large: with a small one, a gradient of rounding errors moves a weight as far as any other
-RECIPE = TrainingConfig(size=32, pretrain_epochs=1, warmup_epochs=1, epochs=(1, 1), batch_size=4, lr=1e-3, pretrain_lr=3e-3, eps=1e-2, discriminator_width=8,
+RECIPE = TrainingConfig(size=32, pretrain_epochs=1, warmup_epochs=1, epochs=(1, 1), batch_size=4, lr=1e-3, pretrain_lr=3e-3, eps=1e-2,
+                        discriminator_width=8,
                         losses=LossWeights(1, 2, 2, 5, .5), sample_every=12, checkpoint_every=5)
 
 
@@ -51,7 +54,7 @@ class FirstIteration(Callback):
 
 
 def one_iteration(phase):
-    "Gradients and buffers after one iteration of a phase, from fresh networks; a second one follows, as every process must survive the first."
+    "Gradients and buffers after one iteration of a phase, from fresh networks; a second one follows: every process must survive the first."
     torch.manual_seed(rank())  # the processes begin with different weights: rank 0's must go to all
     model, discriminator = SceneSynthesizer(TOY), MultiScaleDiscriminator(DiscriminatorConfig(S, 8, 3))
     model.unused = torch.nn.Linear(2, 2)  # as a variant of the generator might have it
@@ -73,7 +76,8 @@ def one_iteration(phase):
 
 def training(folder, **changes):
     "A toy training of 15 iterations: 3 of pre-training, 3 of warm-up, 3 in stage 1, 6 in stage 2."
-    return TrainingRun(folder, ProceduralScenes(13, 64, seed=1), ProceduralScenes(4, 64, seed=2), SCENE_LABELS, replace(RECIPE, **changes), TOY)
+    return TrainingRun(folder, ProceduralScenes(13, 64, seed=1), ProceduralScenes(4, 64, seed=2), SCENE_LABELS, replace(RECIPE, **changes),
+                       TOY)
 
 
 def everything(folder):
@@ -83,7 +87,7 @@ def everything(folder):
     RunLog.draw = lambda self: None  # drawing history.png takes longer than this training
     try: run.run(progress=False)
     finally: RunLog.draw = drawn
-    found['networks'] = {name: net.state_dict() for name, net in run.networks().items()}
+    found['networks'] = {name: net.state_dict() for name, net in run.networks.named().items()}
     return found
 
 

@@ -1,11 +1,12 @@
 """How the package is cut, in figures: `python tools/figures.py` (or `make figures`) measures this tree and prints it beside an earlier one.
 
-    python tools/figures.py --tree OLD_CHECKOUT --as before --seconds 1234     an earlier tree, flat or in rooms; its `make test` took so long
+    python tools/figures.py --tree OLD_CHECKOUT --as before --seconds 1234     an earlier tree, flat or in rooms; what its `make test` took
     python tools/figures.py --seconds 567                                      this tree
 
-Both are kept in results/figures.json. How things are counted: a room is a folder of `msca/`, or in a flat tree ten numbers of notebooks. A function's length is
-that of its body, without signature and docstring. Private definitions are functions and classes. Repeated code: four lines in a row, apart from imports, that stand in
-notebooks, tests or benchmarks more than once. Tests in `make test` are seconds on two cores, after installation.
+Both are kept in results/figures.json. How things are counted: a room is a folder of `msca/`, or in a flat tree ten numbers of notebooks.
+A function's length is that of its body, without signature and docstring. Private definitions are functions and classes.
+Repeated code: four lines in a row, apart from imports, that stand in notebooks, tests or benchmarks more than once.
+Seconds of `make test` are wall time on two cores, after installation.
 """
 import argparse
 import ast
@@ -43,7 +44,8 @@ def room(path:Path) -> str:
 
 def code_cells(tree:Path, where:tuple=('nbs/*.ipynb', 'tests/*.py', 'benchmarks/*.py')) -> dict:
     "Place (notebook's or file's name) → sources of its code."
-    return {p.name: [source for _, source, kind in pieces(p) if kind in ('code', 'file')] for pattern in where for p in sorted(tree.glob(pattern))}
+    return {p.name: [source for _, source, kind in pieces(p) if kind in ('code', 'file')] for pattern in where
+            for p in sorted(tree.glob(pattern))}
 
 
 # ---- counting -----------------------------------------------------------------------------------------------------------
@@ -110,8 +112,10 @@ def measure(tree:Path) -> dict:
     size = [n for t in parsed.values() for n in lengths(t)]
     return dict(
         modules_per_room=dict(Counter(room(p) for p in books.values())),
-        names_per_notebook=dict(spread(list(names.values())), above_8=sum(n > 8 for n in names.values()), above_12={m: n for m, n in names.items() if n > 12}),
-        cells_per_notebook=dict(spread(list(cells.values())), below_25={m: n for m, n in cells.items() if n < 25}, above_50={m: n for m, n in cells.items() if n > 50}),
+        names_per_notebook=dict(spread(list(names.values())), above_8=sum(n > 8 for n in names.values()),
+                                above_12={m: n for m, n in names.items() if n > 12}),
+        cells_per_notebook=dict(spread(list(cells.values())), below_25={m: n for m, n in cells.items() if n < 25},
+                                above_50={m: n for m, n in cells.items() if n > 50}),
         function_lines=dict(spread(size), functions=len(size), above_40=sum(n > 40 for n in size)),
         private_definitions=dict(spread(list(private.values())), largest=max(private, key=private.get)),
         repeated_lines=repeated_lines(tree), repeated_helpers=repeated_helpers(tree), lines_over_the_limit=lines_over(tree))
@@ -123,7 +127,8 @@ def row(f:dict) -> dict:
     "A tree's figures as the table shows them."
     def three(d): return f"{d['median']:g} / {d['p90']:g} / {d['max']:g}"
     def count(d): return f"{d['functions']}, {d['above_40']} above 40" if 'functions' in d else ''
-    rooms, names, cells, size, private = (f[k] for k in ('modules_per_room', 'names_per_notebook', 'cells_per_notebook', 'function_lines', 'private_definitions'))
+    rooms, names, cells, size, private = (f[k] for k in ('modules_per_room', 'names_per_notebook', 'cells_per_notebook', 'function_lines',
+                                                         'private_definitions'))
     helpers = f['repeated_helpers']
     return {
         'modules': f"{sum(rooms.values())} in {len(rooms)} rooms",

@@ -1,7 +1,7 @@
 """What ruff does not look at: `python tools/style.py` says it, with `--fix` mends it (then `nbdev-export`).
 
 Prose in notebooks and Markdown files has lines of at most 140 characters; tables, equations, code, links and HTML are left alone.
-Annotations are written as fastai writes them, `name:type`, without a space. A notebook's cell leaves one line empty where it leaves lines empty.
+Annotations are written as fastai writes them, `name:type`, without a space. A notebook's cell never leaves two lines empty.
 """
 import argparse
 import ast
@@ -58,7 +58,7 @@ def long_lines(text:str) -> list:
     return [(i, len(line)) for i, line in enumerate(text.split('\n'), 1) if len(line) > LIMIT]
 
 
-# ---- code: empty lines and annotations --------------------------------------------------------------------------------------------------------
+# ---- code: empty lines and annotations ---------------------------------------------------------------------------------
 
 def doubled_lines(source:str) -> list:
     "Numbers of empty lines that follow another one, outside of texts."
@@ -120,7 +120,8 @@ def pieces(path:Path):
     if path.suffix != '.ipynb':
         yield '', path.read_text(encoding='utf-8'), 'markdown' if path.suffix == '.md' else 'file'
         return
-    for i, cell in enumerate(json.loads(path.read_text(encoding='utf-8'))['cells']): yield f'cell {i}:', ''.join(cell['source']), cell['cell_type']
+    for i, cell in enumerate(json.loads(path.read_text(encoding='utf-8'))['cells']):
+        yield f'cell {i}:', ''.join(cell['source']), cell['cell_type']
 
 
 def mend(path:Path):
@@ -142,7 +143,8 @@ def main() -> int:
     parser.add_argument('paths', nargs='*', type=Path, help='files; all when none is named')
     parser.add_argument('--fix', action='store_true', help='write the files anew')
     args = parser.parse_args()
-    found = [(path, f'{where}{n}: {what}') for path in args.paths or files() for where, source, kind in pieces(path) for n, what in complaints(source, kind)]
+    found = [(path, f'{where}{n}: {what}') for path in args.paths or files() for where, source, kind in pieces(path) for n,
+             what in complaints(source, kind)]
     if args.fix:
         for path in {p for p, _ in found}: mend(path)
         return 0

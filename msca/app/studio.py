@@ -127,8 +127,8 @@ class Studio(T.HasTraits):
         return self.s.trace(self.s.read_layout(ids, 0), self.s.read_exemplar(self.exemplars[name], size=0))
 
     def _read(self, scene):
-        "An exemplar's style vectors; read once."
-        if id(scene) not in self._styles: self._styles[id(scene)] = scene, self.s.read_styles([self.s.read_exemplar(scene, size=0)])[0]
+        "An exemplar's style vectors; encoded once."
+        if id(scene) not in self._styles: self._styles[id(scene)] = scene, self.s.encode(scene, size=0).scales
         return self._styles[id(scene)][1]
 
     def _target_of(self, ids):

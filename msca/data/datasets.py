@@ -7,35 +7,36 @@ __all__ = ['place_of', 'split_by_place', 'pick_scenes', 'ProceduralScenes', 'wri
            'SceneFolder', 'MixedScenes']
 
 # %% ../../nbs/140_data.datasets.ipynb #fbb1819f
+import hashlib
+import inspect
+import os
+import re
+import shutil
+import warnings
 from bisect import bisect_right
 from collections import Counter
 from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
-import hashlib
-import inspect
 from itertools import accumulate
-import os
 from pathlib import Path
-import re
-import shutil
 from typing import NamedTuple
-import warnings
 
 import numpy as np
 from PIL import Image
 
-from ..base.labels import InputError, LabelSet, SCENE_LABELS, UNLABELLED, label_lut
+from ..base.config import fingerprint
+from ..base.files import save_image
+from ..base.labels import SCENE_LABELS, UNLABELLED, InputError, LabelSet, label_lut
 from ..base.palettes import read_classes, read_lines, read_palette
 from .render import procedural_scene
-from .scene import Scene, load_photo, read_ids, save_image
+from .scene import Scene, load_photo, read_ids
 
 # %% ../../nbs/140_data.datasets.ipynb #19f0d7f0
 _DRIVES = ('bost', 'boston', 'gre', 'par')  # stems photographed from a car: long series of one road
 
-
 def place_of(
-    name: str,  # a photo's name, with or without folder
+    name:str,  # a photo's name, with or without folder
 ) -> str:  # the key shared by the photos that may show the same place
     "Which photos belong together, read from the naming habits of well-known collections; otherwise runs of ten numbers."
     name = re.sub(r'^(train|val|test)_', '', name.rsplit('/', 1)[-1])
@@ -49,7 +50,6 @@ def place_of(
     m = re.match(r'(.*?)(\d+)$', name)
     return f'{m[1]}{int(m[2]) // 10}x' if m else name              # a camera's numbers: what was shot together
 
-
 def _scene_place(stem, number):
     "MIT scene photos: a stock disc, a drive, or a run of ten neighbors."
     if stem in ('n', 'a') and number > 999: return f'{stem}{number // 1000}-disc'
@@ -60,7 +60,7 @@ def _scene_place(stem, number):
 def split_by_place(
     names,             # the photos' names
     valid_share=.1,    # wanted share of places that are held out, 0…1
-    seed: int = 0,     # another seed holds out other places
+    seed:int = 0,     # another seed holds out other places
 ):  # (list of training indices, list of validation indices)
     "Hold out whole places. A place's side depends on its own name and the seed alone, so adding photos moves no other photo."
     names = list(names)
@@ -73,11 +73,9 @@ def split_by_place(
         elif len(held) == len(by_size): held.remove(by_size[-1][0])
     return [i for i, p in enumerate(places) if p not in held], [i for i, p in enumerate(places) if p in held]
 
-
 def _unit_hash(text, seed):
     "A number in [0, 1) from a text, the same on every machine."
-    return int.from_bytes(hashlib.sha256(f'{seed}:{text}'.encode()).digest()[:8], 'big') / 2 ** 64
-
+    return int.from_bytes(hashlib.sha256(f'{seed}:{text}'.encode(errors='surrogateescape')).digest()[:8], 'big') / 2 ** 64
 
 def pick_scenes(
     source,  # any source that finds its scenes by name
@@ -88,19 +86,15 @@ def pick_scenes(
     part.names = list(names)
     return part
 
-
 def _digest(*parts):
-    "A short fingerprint of bytes or of anything whose `str` tells it apart."
-    data = b'\0'.join(p if isinstance(p, bytes) else str(p).encode() for p in parts)
-    return hashlib.sha256(data).hexdigest()[:16]
-
+    "A fingerprint of bytes or of anything whose `str` tells it apart."
+    return fingerprint(*(p if isinstance(p, bytes) else str(p).encode(errors='surrogateescape') for p in parts))
 
 def _stamp(path):
     "Where a file is, how large, and when it was last written."
     try: found = os.stat(path)
     except OSError as e: raise InputError(f'{path}: cannot be read ({e.strerror})') from None
     return f'{os.path.abspath(path)} {found.st_size} {found.st_mtime_ns}'
-
 
 def _check_side(which):
     if which not in ('train', 'val'): raise ValueError(f"a split is 'train' or 'val', not {which!r}")
@@ -110,10 +104,10 @@ class ProceduralScenes:
     "Scenes rendered when they are asked for; every index of every seed is another layout in another style."
     def __init__(
         self,
-        n: int,                              # how many scenes, at most a million
-        size: int = 128,                     # side of the square scenes, 16…2048 pixels
-        seed: int = 0,                       # another seed gives entirely other scenes
-        label_set: LabelSet = SCENE_LABELS,  # the labels are matched to this set by name
+        n:int,                              # how many scenes, at most a million
+        size:int = 128,                     # side of the square scenes, 16…2048 pixels
+        seed:int = 0,                       # another seed gives entirely other scenes
+        label_set:LabelSet = SCENE_LABELS,  # the labels are matched to this set by name
     ):
         if not 1 <= n <= 1_000_000: raise InputError(f'{n} procedural scenes; 1 to 1000000 are possible')
         if not 16 <= size <= 2048: raise InputError(f'procedural scenes of {size} pixels; sides must be from 16 to 2048')
@@ -123,29 +117,28 @@ class ProceduralScenes:
 
     def __len__(self): return len(self.names)
 
-    def __getitem__(self, i: int) -> Scene:
+    def __getitem__(self, i:int) -> Scene:
         "Render one scene."
         scene = procedural_scene(int(self.names[i].split('_')[1]), self.size)
         return Scene(scene.image, self.table[scene.labels], self.label_set, self.names[i])
 
-    def size_of(self, i: int):
+    def size_of(self, i:int):
         "(height, width) in pixels, the same for every scene."
         return self.size, self.size
 
-    def key_of(self, i: int) -> str:
+    def key_of(self, i:int) -> str:
         "A text that changes whenever the scene would: its name and size, how ids become classes, and the code that draws it."
         return f'{self.names[i]} {self.size} {_digest(self.table.tobytes(), self.label_set.classes)} {_drawing_code()}'
 
     def split(
         self,
-        which: str,      # 'train' or 'val'
+        which:str,      # 'train' or 'val'
         valid_share=.1,  # share of the scenes held out
-        seed: int = 0,   # another seed holds out other scenes
+        seed:int = 0,   # another seed holds out other scenes
     ) -> 'ProceduralScenes':
         "One side of the scenes; as every scene is a place of its own, single ones are held out."
         _check_side(which)
         return pick_scenes(self, [self.names[i] for i in split_by_place(self.names, valid_share, seed)[which == 'val']])
-
 
 @lru_cache
 def _drawing_code(): return _digest(Path(inspect.getsourcefile(procedural_scene)).read_bytes())
@@ -171,7 +164,6 @@ def write_scenes(
     except OSError as e: raise InputError(f'{path}: cannot be written ({e.strerror or e})') from None
     finally: shutil.rmtree(part, ignore_errors=True)
 
-
 def _fill_folder(scenes, folder):
     label_set, seen = None, set()
     for scene in scenes:
@@ -190,19 +182,17 @@ def _fill_folder(scenes, folder):
 @dataclass(frozen=True)
 class Fault:
     "Something wrong with one file of a dataset."
-    path: str             # the file
-    problem: str          # what is wrong with it, and what would be right
-    kind: str = 'broken'  # 'no map' (a photo alone), 'no photo' (a label map alone) or 'broken'
+    path:str             # the file
+    problem:str          # what is wrong with it, and what would be right
+    kind:str = 'broken'  # 'no map' (a photo alone), 'no photo' (a label map alone) or 'broken'
 
     def __str__(self): return f'{self.path}: {self.problem}'
 
-
 class Part(NamedTuple):
     "A folder of photos and the folder of their label maps."
-    photos: Path      # folder
-    maps: Path        # folder
-    side: str = None  # 'train' or 'val' where the layout has an official split
-
+    photos:Path      # folder
+    maps:Path        # folder
+    side:str = None  # 'train' or 'val' where the layout has an official split
 
 class PairedScenes:
     "Photos and label maps on disk, paired by name: what the folder format and the published layouts have in common."
@@ -214,7 +204,7 @@ class PairedScenes:
     def __init__(
         self,
         path,                                # the dataset's folder
-        label_set: LabelSet = SCENE_LABELS,  # its classes are matched to this set by name; None: the dataset's own classes
+        label_set:LabelSet = SCENE_LABELS,  # its classes are matched to this set by name; None: the dataset's own classes
     ):
         self._open(path, label_set)
         if self.faults: raise InputError(_summary(self.faults))
@@ -224,7 +214,7 @@ class PairedScenes:
     def survey(
         cls,
         path,                                # the dataset's folder
-        label_set: LabelSet = SCENE_LABELS,  # as above
+        label_set:LabelSet = SCENE_LABELS,  # as above
     ) -> 'PairedScenes':  # the pairs that are there; `faults` and `remarks` say what is amiss
         "Open a dataset in spite of its faults."
         source = cls.__new__(cls)
@@ -299,19 +289,19 @@ class PairedScenes:
 
     def __len__(self): return len(self.names)
 
-    def own_ids(self, i: int) -> np.ndarray:
+    def own_ids(self, i:int) -> np.ndarray:
         "The label map of one scene in the dataset's own classes: `uint8` ids `H×W`, 255 = unlabelled."
         return self.own_table[read_ids(self.maps[self.names[i]], self.classes)]
 
-    def __getitem__(self, i: int) -> Scene:
+    def __getitem__(self, i:int) -> Scene:
         "Decode one photo and its label map."
         return Scene(load_photo(self.photos[self.names[i]]), self.table[self.own_ids(i)], self.label_set, self.names[i])
 
-    def size_of(self, i: int):
+    def size_of(self, i:int):
         "(height, width) of a photo in pixels, from its header alone."
         return _upright_size(self.photos[self.names[i]])[::-1]
 
-    def key_of(self, i: int) -> str:
+    def key_of(self, i:int) -> str:
         "A text that changes whenever the scene would: its two files, their sizes and times, and how ids become classes."
         files = self.photos[self.names[i]], self.maps[self.names[i]]
         meaning = self.classes.classes, self.classes.palette, self.own.classes, self.label_set.classes, self.table.tobytes()
@@ -319,28 +309,25 @@ class PairedScenes:
 
     def split(
         self,
-        which: str,      # 'train' or 'val'
+        which:str,      # 'train' or 'val'
         valid_share=.1,  # of the places, where the dataset has no split of its own
-        seed: int = 0,   # of the hold-out, where the dataset has no split of its own
+        seed:int = 0,   # of the hold-out, where the dataset has no split of its own
     ) -> 'PairedScenes':
         "One side of the dataset: of its own split, otherwise by place."
         _check_side(which)
         if self.sides: return pick_scenes(self, [n for n in self.names if self.sides.get(n) == which])
         return pick_scenes(self, [self.names[i] for i in split_by_place(self.names, valid_share, seed)[which == 'val']])
 
-
 def _summary(faults):
     "The first fault, and how many there are of its kind."
     like = sum(f.kind == faults[0].kind for f in faults)
     return f'{faults[0]}' + (f' ({like} such files)' if like > 1 else '')
-
 
 def _photo_alone(photo, folder, name, endings):
     "The fault of a photo without label map; a map in JPEG is a fault of its own."
     jpeg = next((folder / f'{name}{e}' for e in ('.jpg', '.jpeg') if (folder / f'{name}{e}').exists()), None)
     if jpeg: return Fault(str(jpeg), 'a label map as JPEG, whose compression changes ids; save it as PNG')
     return Fault(photo, f'has no partner {folder.name}/{name}{endings[0]}', 'no map')
-
 
 def _upright_size(path):
     "(width, height) of a photo from its header, after its EXIF rotation."
@@ -390,7 +377,6 @@ class SceneFolder(PairedScenes):
         if unknown: self.faults.append(Fault(str(file), f'{unknown[0]!r} is no photo with a label map in images/ and labels/'))
         return names
 
-
 def _stem(name, endings): return Path(name).stem if Path(name).suffix.lower() in endings else Path(name).name
 
 # %% ../../nbs/140_data.datasets.ipynb #d2873da5
@@ -417,33 +403,33 @@ class MixedScenes:
 
     def __len__(self): return self.ends[-1]
 
-    def locate(self, i: int):
+    def locate(self, i:int):
         "Which source an index belongs to, and which of its scenes it is: `(k, j)`."
         if i < 0: i += len(self)
         if not 0 <= i < len(self): raise IndexError(i)
         k = bisect_right(self.ends, i)
         return k, (i - (self.ends[k - 1] if k else 0)) % len(self.sources[k])
 
-    def __getitem__(self, i: int) -> Scene:
+    def __getitem__(self, i:int) -> Scene:
         "One scene of one source."
         k, j = self.locate(i)
         return self.sources[k][j]
 
-    def size_of(self, i: int):
+    def size_of(self, i:int):
         "(height, width) of a photo in pixels."
         k, j = self.locate(i)
         return self.sources[k].size_of(j)
 
-    def key_of(self, i: int) -> str:
+    def key_of(self, i:int) -> str:
         "The key that the scene has in its source."
         k, j = self.locate(i)
         return self.sources[k].key_of(j)
 
     def split(
         self,
-        which: str,      # 'train' or 'val'
+        which:str,      # 'train' or 'val'
         valid_share=.1,  # of the places of each source
-        seed: int = 0,   # another seed holds out other places
+        seed:int = 0,   # another seed holds out other places
     ) -> 'MixedScenes':
         "One side of the mixture: that side of every source."
         sides = [(s.split(which, valid_share, seed), r) for s, r in zip(self.sources, self.repeats)]

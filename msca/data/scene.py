@@ -4,27 +4,39 @@
 
 # %% auto #0
 __all__ = ['MIN_SIDE', 'MAX_SIDE', 'load_photo', 'read_ids', 'load_labels', 'nearby_classes', 'Scene', 'image_to_tensor',
-           'tensor_to_image', 'write_whole', 'save_image', 'indexed_image']
+           'tensor_to_image', 'indexed_image']
 
 # %% ../../nbs/100_data.scene.ipynb #edee6e01
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+import logging
 import os
-from pathlib import Path
 import warnings
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from threading import Lock
 
-from fastcore.basics import patch
 import numpy as np
+from fastcore.basics import patch
 from PIL import Image, ImageOps
 
-from ..base.labels import InputError, LabelSet, SCENE_LABELS, UNLABELLED
+from ..base.files import regular_file, to_rgb
 from ..base.labelmaps import carries_palette, read_map, uses_colors_of
-from ..base.labels import colorize, label_lut, means_unlabelled, resize_labels
+from msca.base.labels import (
+    SCENE_LABELS,
+    UNLABELLED,
+    InputError,
+    LabelSet,
+    colorize,
+    label_lut,
+    means_unlabelled,
+    plain_text,
+    resize_labels,
+)
 from ..base.palettes import read_classes, read_palette
 
 # %% ../../nbs/100_data.scene.ipynb #5446f8a8
 MIN_SIDE, MAX_SIDE = 16, 8192  # pixels
-
 
 def _check_sides(size, name):
     "Refuse pictures that are too small to hold a scene or too large to work on."
@@ -32,32 +44,58 @@ def _check_sides(size, name):
     if min(w, h) < MIN_SIDE or max(w, h) > MAX_SIDE:
         raise InputError(f'{name}: {w}×{h} pixels; sides must be from {MIN_SIDE} to {MAX_SIDE}')
 
+_FORMATS = ('PNG', 'JPEG', 'WEBP', 'BMP', 'DIB', 'TIFF', 'GIF', 'PPM', 'JPEG2000', 'AVIF', 'HEIF', 'QOI', 'PCX', 'ICO', 'SGI', 'TGA')  # rasters; whatever runs a program or is drawn by one is never opened
+
+def _identify(file):
+    "Open an image file in one of our formats, without decoding it."
+    Image.init()   # so that all formats are known which are installed
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # about tags that are not needed, or too many pixels, where _check_sides is stricter
+        return Image.open(file, formats=[f for f in _FORMATS if f in Image.OPEN])
+
+_descriptor = Lock()
+logging.getLogger('PIL').addHandler(logging.NullHandler())  # what Pillow logs is for those who listen, not for standard error
+
+@contextmanager
+def _library_silent():
+    "Keep away what a C library writes to standard error; one decoder at a time, as the descriptor is the whole process's."
+    with _descriptor, open(os.devnull, 'wb') as nowhere, warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        try: kept = os.dup(2)
+        except OSError: return (yield)   # there is no standard error
+        os.dup2(nowhere.fileno(), 2)
+        try: yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 def _open_image(source):
     "Open and decode an image file, or say in one line why it cannot be done."
-    if hasattr(source, 'read'): return _decode(source, _name_of(source, 'file'))
-    path = Path(source)
-    if not path.exists(): raise InputError(f'{path}: no such file')
-    if path.is_dir(): raise InputError(f'{path}: is a folder, an image file was expected')
-    if not path.is_file(): raise InputError(f'{path}: is a pipe or a device, an image file was expected')
+    if hasattr(source, 'read'): return _decode(*_bytes_of(source))
+    path = regular_file(source, 'an image file')
     if path.stat().st_size == 0: raise InputError(f'{path}: the file is empty')
     return _decode(path, path)
 
-
-def _decode(file, path):
-    "The picture in a file that is there; `path` is what to call it."
+def _bytes_of(file):
+    "What a file object holds, and what to call it."
+    name = _name_of(file, 'file')
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore', Image.DecompressionBombWarning)  # _check_sides is stricter
-            img = Image.open(file)
-    except Image.DecompressionBombError: raise InputError(f'{path}: too many pixels; sides must be at most {MAX_SIDE}') from None
-    except Image.UnidentifiedImageError: raise InputError(f'{path}: not an image in a format that can be read') from None
-    except Exception as e: raise InputError(f'{path}: cannot be read ({_one_line(e)})') from None
-    _check_sides(img.size, path)
-    try: img.load()
-    except Exception as e: raise InputError(f'{path}: the image is damaged or cut short ({_one_line(e)})') from None
-    return img
+        if file.seekable(): file.seek(0)
+        return BytesIO(file.read()), name
+    except Exception as e: raise InputError(f'{name}: cannot be read ({_one_line(e)})') from None
 
+def _decode(file, name):
+    "The picture in a file that is there."
+    try: img = _identify(file)
+    except Image.DecompressionBombError: raise InputError(f'{name}: too many pixels; sides must be at most {MAX_SIDE}') from None
+    except Image.UnidentifiedImageError: raise InputError(f'{name}: not an image in a format that can be read') from None
+    except Exception as e: raise InputError(f'{name}: cannot be read ({_one_line(e)})') from None
+    _check_sides(img.size, name)
+    try:
+        with _library_silent() if img.format == 'TIFF' else nullcontext(): img.load()
+        if img.format == 'PNG': _identify(file).verify()   # the checksums of the pixels, which decoding passes over
+    except Exception as e: raise InputError(f'{name}: the image is damaged or cut short ({_one_line(e)})') from None
+    return img
 
 def _name_of(source, otherwise):
     "What to call a picture in messages: its file if it has one."
@@ -65,8 +103,7 @@ def _name_of(source, otherwise):
     if hasattr(source, 'read'): return source.name if isinstance(getattr(source, 'name', None), str) else otherwise
     return getattr(source, 'filename', '') or otherwise if isinstance(source, Image.Image) else source
 
-
-def _one_line(e): return ' '.join(str(e).split())[:120] or type(e).__name__
+def _one_line(e): return plain_text(e, 120) or type(e).__name__
 
 # %% ../../nbs/100_data.scene.ipynb #ba534ac5
 def load_photo(
@@ -81,41 +118,22 @@ def load_photo(
     except Exception: pass                      # unreadable EXIF data: the pixels are still good
     try:
         img.load()
-        return _to_rgb(img)
+        return to_rgb(img)
     except Exception as e: raise InputError(f'{name}: its {img.mode} pixels cannot be turned into RGB ({_one_line(e)})') from None
-
 
 def _image_of_array(a):
     if a.dtype != np.uint8 or not (a.ndim == 2 or a.ndim == 3 and a.shape[2] in (3, 4)):
         raise InputError(f'photo: array of {a.dtype} {"×".join(map(str, a.shape))}; uint8 H×W, H×W×3 or H×W×4 expected')
     return Image.fromarray(np.ascontiguousarray(a))
 
-
-def _to_rgb(img):
-    "Any PIL mode to RGB: deep gray is scaled down, transparency is laid on white."
-    if img.mode == 'RGB' and not img.has_transparency_data: return img
-    if img.mode[0] in 'IF': return Image.fromarray(_to_8_bit(np.asarray(img))).convert('RGB')
-    if img.has_transparency_data or img.mode in ('La', 'RGBa'):
-        img = img.convert('RGBA')
-        return Image.alpha_composite(Image.new('RGBA', img.size, 'white'), img).convert('RGB')
-    return img.convert('RGB')
-
-
-def _to_8_bit(a):
-    "Deep grayscale to 8 bits: values up to 1 (float), 255 or 65535 are taken as the range that is meant."
-    top = np.nanmax(a)
-    full = 1 if a.dtype.kind == 'f' and top <= 1 else 255 if top <= 255 and a.dtype != np.uint16 else 65535
-    return (np.nan_to_num(a.astype(np.float64)) / full * 255).clip(0, 255).round().astype(np.uint8)
-
 # %% ../../nbs/100_data.scene.ipynb #c0c8cdf4
 def read_ids(
     source,                # path, PIL image, or array `H×W` of ids, `H×W×3` of palette colors
-    label_set: LabelSet,   # the set in whose ids or colors the map is written
+    label_set:LabelSet,   # the set in whose ids or colors the map is written
     name=None,             # what to call it in messages; the path by default
 ) -> np.ndarray:  # `uint8` ids `H×W`
     "Read a label map in its own ids, by the rules of `read_map`; transparent = unlabelled."
     return _read_map(source, label_set, name or _name_of(source, 'label map'))[0]
-
 
 def _read_map(source, label_set, name, snap=False):
     "Ids and remarks of a path, image or array whose sides are possible."
@@ -126,7 +144,7 @@ def _read_map(source, label_set, name, snap=False):
 # %% ../../nbs/100_data.scene.ipynb #438bbc61
 def load_labels(
     source,                         # path, file object, PIL image or array of a label map
-    label_set: LabelSet = SCENE_LABELS,  # the set wanted
+    label_set:LabelSet = SCENE_LABELS,  # the set wanted
     classes=None,                   # the set in which the map is written: path of a `classes.txt`, or a `LabelSet`
     palette=None,                   # a file with the colors in which the map is painted, see `read_palette`
     snap=False,                     # whether mixed colors go to a class beside them
@@ -143,7 +161,6 @@ def load_labels(
         raise InputError(f'{name}: no pixel has a label of {label_set.name!r}; its classes are {", ".join(label_set.classes)}')
     return ids
 
-
 def _written_in(source, classes):
     "The label set in which a map is written, if anything says so."
     if isinstance(classes, LabelSet): return classes
@@ -152,14 +169,12 @@ def _written_in(source, classes):
     near = nearby_classes(source)
     return near and read_classes(near)
 
-
 def nearby_classes(
     path,  # of a label map, whether it is there or not
 ) -> Path:  # None where there is none
     "The `classes.txt` in whose ids a map is read: the one beside it, or in the folder above."
     near = [p / 'classes.txt' for p in Path(path).absolute().parents[:2]]
     return next((f for f in near if f.is_file()), None)
-
 
 def _meant_set(source, own, label_set, palette):
     "In whose numbers and colors a map is written: what the options say, unless the map itself brings the wanted set's palette."
@@ -169,13 +184,11 @@ def _meant_set(source, own, label_set, palette):
     in_color = source.ndim == 3 if isinstance(source, np.ndarray) else source.mode in ('RGB', 'RGBA')
     return label_set if in_color or _reordered(source, label_set) else own
 
-
 def _reordered(source, label_set):
     "Whether an indexed image is painted in a set's colors: programs that save few colors number them as they like."
     if not isinstance(source, Image.Image) or source.mode != 'P' or not uses_colors_of(source, label_set): return False
     table, own = np.reshape(source.getpalette('RGB'), (-1, 3)).tolist(), {tuple(c): i for i, c in enumerate(label_set.palette)}
     return any(own.get(tuple(table[i]), i) != i for _, i in source.getcolors() if i < len(table))
-
 
 def _translate(ids, source, target, name):
     "Ids of one set to ids of another by name; warn about losses, refuse a map that loses more than half."
@@ -192,17 +205,16 @@ def _translate(ids, source, target, name):
         warnings.warn(f'{text}; they become unlabelled', stacklevel=3)
     return table[ids]
 
-
 def _says_so(name): return name.lower() in ('unlabelled', 'unlabeled')
 
 # %% ../../nbs/100_data.scene.ipynb #e871d221
 @dataclass
 class Scene:
     "A photo and the label map that says what is where in it."
-    image: Image.Image                   # the photo: path, PIL image or array; kept as PIL RGB
-    labels: np.ndarray                   # `uint8` ids `H×W`, 255 = unlabelled; same size as the photo
-    label_set: LabelSet = SCENE_LABELS   # the set in which `labels` is written
-    name: str = 'scene'                  # for messages and lists
+    image:Image.Image                   # the photo: path, PIL image or array; kept as PIL RGB
+    labels:np.ndarray                   # `uint8` ids `H×W`, 255 = unlabelled; same size as the photo
+    label_set:LabelSet = SCENE_LABELS   # the set in which `labels` is written
+    name:str = 'scene'                  # for messages and lists
 
     def __post_init__(self):
         self.image = load_photo(self.image)
@@ -221,7 +233,7 @@ class Scene:
         cls,
         image,                           # the photo: path, PIL image or array
         labels,                          # its label map: path, PIL image or array
-        label_set: LabelSet = SCENE_LABELS,  # the set wanted
+        label_set:LabelSet = SCENE_LABELS,  # the set wanted
         classes=None,                    # the set in which the map is written, as in `load_labels`
         palette=None,                    # the colors in which the map is painted, as in `load_labels`
     ) -> 'Scene':
@@ -232,18 +244,17 @@ class Scene:
 # %% ../../nbs/100_data.scene.ipynb #eb2f78cb
 @patch
 def resize(
-    self: Scene,
-    short_side: int,  # pixels of the shorter side; the aspect is kept
+    self:Scene,
+    short_side:int,  # pixels of the shorter side; the aspect is kept
 ) -> Scene:
     "A smaller or larger copy: the photo is filtered, the ids are picked."
     h, w = (round(s * short_side / min(self.size)) for s in self.size)
     image = self.image.resize((w, h), Image.Resampling.LANCZOS)
     return Scene(image, resize_labels(self.labels, (h, w)), self.label_set, self.name)
 
-
 @patch
 def show(
-    self: Scene,
+    self:Scene,
     ax=None,  # matplotlib axes; a new figure without
 ):  # the axes
     "Show the photo beside its label map, with the classes that cover most of it."
@@ -255,7 +266,8 @@ def show(
     ids, counts = np.unique(self.labels[self.labels != UNLABELLED], return_counts=True)
     largest = ids[np.argsort(-counts)][:8]
     patches = [Patch(color=np.array(self.label_set.palette[i]) / 255, label=self.label_set.classes[i]) for i in largest]
-    ax.legend(handles=patches, loc='center left', bbox_to_anchor=(1.01, .5), frameon=False, fontsize=8, handlelength=1)
+    legend = ax.legend(handles=patches, loc='center left', bbox_to_anchor=(1.01, .5), frameon=False, fontsize=8, handlelength=1)
+    for text in legend.get_texts(): text.set_parse_math(False)   # a dollar sign in a name is a dollar sign
     ax.set_axis_off()
     return ax
 
@@ -264,57 +276,18 @@ def image_to_tensor(
     image,  # PIL image, or `uint8` array `H×W×3`
 ):  # float tensor `3×H×W` in [-1, 1]
     "Turn a picture into what the networks read."
-    import torch                                # here, so that reading pictures alone stays quick
+    import torch  # here, so that reading pictures alone stays quick
     a = np.array(image.convert('RGB') if isinstance(image, Image.Image) else image, dtype=np.float32)
     return torch.from_numpy(a).permute(2, 0, 1).contiguous() / 127.5 - 1
-
 
 def tensor_to_image(
     t,  # tensor `3×H×W` in [-1, 1]; values outside are clipped
 ) -> Image.Image:  # RGB
     "Turn what a network made into a picture."
     if t.ndim != 3 or t.shape[0] != 3: raise ValueError(f'tensor_to_image wants 3×H×W, got shape {tuple(t.shape)}')
+    if not t.isfinite().all(): raise InputError('a network gave values that are no numbers: its weights are damaged, or its training diverged')
     a = ((t.detach().float().clamp(-1, 1) + 1) * 127.5).round().byte()
     return Image.fromarray(a.permute(1, 2, 0).contiguous().cpu().numpy())
-
-# %% ../../nbs/100_data.scene.ipynb #a653bfa6
-def _usual_mode():
-    "The permissions that a new file gets by default."
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask
-
-
-@contextmanager
-def write_whole(
-    path,  # the file or folder wanted
-):  # a temporary path beside it, to write to
-    "Write a file under a temporary name and rename it when it is complete; a failure leaves nothing behind."
-    path = Path(path)
-    part = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    above = next(p for p in path.absolute().parents if p.exists())
-    if not above.is_dir(): raise InputError(f'{path}: cannot be written, {above} is a file')
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield part
-        if part.is_file(): part.chmod(_usual_mode())   # some writers make private files
-        os.replace(part, path)
-    except OSError as e: raise InputError(f'{path}: cannot be written ({e.strerror or _one_line(e)})') from None
-    finally:
-        with suppress(OSError): part.unlink(missing_ok=True)   # on a read-only disk there is nothing to remove
-
-
-def save_image(
-    image,  # PIL image, or `uint8` array `H×W` or `H×W×3`
-    path,   # file to write; the ending says the format
-):
-    "Save a picture whole or not at all."
-    img = image if isinstance(image, Image.Image) else Image.fromarray(np.asarray(image))
-    kind = Image.registered_extensions().get(Path(path).suffix.lower())
-    if kind not in Image.SAVE: raise InputError(f'{path}: unknown picture format {Path(path).suffix!r}; end the name in .png or .jpg')
-    if kind == 'JPEG' and img.mode not in ('L', 'RGB'): img = _to_rgb(img)
-    if Path(path).is_dir(): raise InputError(f'{path}: is a folder, a file name was expected')
-    with write_whole(path) as part: img.save(part, kind, **({'quality': 95} if kind == 'JPEG' else {}))
 
 # %% ../../nbs/100_data.scene.ipynb #75ab0636
 def indexed_image(

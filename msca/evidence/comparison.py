@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['ARROWS', 'COMPARISON_FILES', 'Comparison', 'Cell', 'score_texts', 'markdown_table', 'latex_table', 'metric_names',
-           'score_table', 'difference_table', 'difference_figure', 'picture_sheet', 'spread_questions',
-           'comparison_text', 'write_comparison']
+           'score_table', 'difference_table', 'reference_table', 'difference_figure', 'picture_sheet',
+           'spread_questions', 'comparison_text', 'write_comparison']
 
 # %% ../../nbs/440_evidence.comparison.ipynb #f781f34c
 import json
@@ -16,31 +16,35 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from ..base.files import save_image, write_whole
 from ..base.labels import InputError, colorize
-from ..data.scene import save_image, write_whole
+from .metrics import was_in_loss
 from .report import Report, Score, asked, bootstrap_mean
 
 # %% ../../nbs/440_evidence.comparison.ipynb #0c68f39d
-_OWN = {'model', 'weights'}  # settings in which reports may differ
+_OWN = {'model', 'weights', 'loss_networks'}  # settings in which reports may differ
 ARROWS = {'higher': '↑', 'lower': '↓', 'near 1': '→ 1'}  # where the better values are
-
 
 def _distance(values, better):
     "Values of which smaller or larger ones are better."
     return np.abs(np.asarray(values)-1) if better == 'near 1' else np.asarray(values)
 
+def _check_comparable(report, first, tasks):
+    "`InputError` unless two reports have the same settings, as far as these tasks go."
+    ours, theirs = (dict(x.about['settings'], tasks={t: s for t, s in x.about['settings']['tasks'].items() if t in tasks}) for x in (first, report))
+    keys = [k for k in {**ours, **theirs} if k not in _OWN and ours.get(k) != theirs.get(k)]
+    if keys: raise InputError(f"{report.path}: cannot be compared with {first.path}, they differ in {', '.join(keys)}")
 
 class Comparison:
     "Reports on the same questions; the first model is the one that others are compared with."
     def __init__(self,
         reports:dict,  # model's name → `Report`
+        references:dict=None,  # name → `Report` of pictures that no model painted, on one of the tasks
     ):
         self.reports, (self.reference, first) = reports, next(iter(reports.items()))
-        self.first, self.tasks, self.metrics = first, first.tasks, first.metrics
-        for r in reports.values():
-            ours, theirs = (x.about['settings'] for x in (first, r))
-            keys = [k for k in {**ours, **theirs} if k not in _OWN and ours.get(k) != theirs.get(k)]
-            if keys: raise InputError(f"{r.path}: cannot be compared with {first.path}, they differ in {', '.join(keys)}")
+        self.first, self.tasks, self.metrics, self.references = first, first.tasks, first.metrics, references or {}
+        for r in reports.values(): _check_comparable(r, first, {*first.tasks, *r.tasks})
+        for r in self.references.values(): _check_comparable(r, first, r.tasks)
 
     @property
     def models(self) -> list:
@@ -94,7 +98,9 @@ class Comparison:
             return score._asdict() | difference
         numbers = {t: {m: {n: entry(t, m, n, x) for n, x in zip(self.models, self.scores(t, m))} for m in self.metrics} for t in self.tasks}
         settings = {k: v for k, v in self.first.about['settings'].items() if k not in _OWN}
-        return dict(format='msca-comparison', version=1, reference=self.reference, models=self.models, scores=numbers, metrics=self.metrics,
+        known = {n: {t: {m: r.score(t, m)._asdict() for m in self.metrics} for t in r.tasks} for n, r in self.references.items()}
+        losses = {n: r.about['settings'].get('loss_networks') for n, r in self.reports.items()}
+        return dict(format='msca-comparison', version=1, reference=self.reference, references=known, networks_in_losses=losses, models=self.models, scores=numbers, metrics=self.metrics,
                     settings=settings, **{k: self.first.about[k] for k in ('unavailable', 'remarks', 'made_by')})
 
 # %% ../../nbs/440_evidence.comparison.ipynb #fcccd61f
@@ -103,30 +109,28 @@ class Cell(NamedTuple):
     text:str  # what it says
     strong:bool = False  # whether it stands out
 
-
 def _half(score):
     "Half of an interval's width; 0 where there is none."
     return 0 if score.low is None else (score.high-score.low)/2
-
 
 def _power(scores):
     "Exponent in which a row of numbers is written: 0 unless all are very small."
     largest = max((max(abs(x.value), _half(x)) for x in scores if np.isfinite(x.value)), default=1)
     return int(np.floor(np.log10(largest))) if 0 < largest < .005 else 0
 
-
 def _decimals(score, scale):
     "How many digits after the point a score deserves."
     size, digits = (_half(score), 2) if _half(score) else (abs(score.value) or 1, 3)
     return int(np.clip(digits-1-np.floor(np.log10(size/scale)), 0, 6))
 
-
 def score_texts(
     scores:list,  # of `Score`, a row of a table
     sign:bool=False,  # write a plus before positive values
+    unit:str='',  # '%': the scores are shares, written per cent
 ) -> tuple:  # (texts, exponent of the power of ten in which they are)
     "A row of scores as text, with as many digits as they deserve."
-    power = _power(scores)
+    if unit == '%': scores = [x._replace(value=100*x.value, **({} if x.low is None else dict(low=100*x.low, high=100*x.high))) for x in scores]
+    power = 0 if unit == '%' else _power(scores)
     places = [_decimals(x, 10**power) for x in scores if np.isfinite(x.value)]
     d = int(np.median(places)) if places else 0
     def number(v): return f'{v/10**power:{"+" if sign else ""}.{d}f}'.replace('-', '−')
@@ -144,15 +148,12 @@ def markdown_table(
     def line(cells): return '| ' + ' | '.join(cells) + ' |'
     return '\n'.join([line(head), line(['---', '---', *['---:']*(len(head)-2)]), *(line(f'**{c.text}**' if c.strong else c.text for c in r) for r in rows)])+'\n'
 
-
-_TEX = {'±': r'$\pm$', '−': '$-$', '↑': r'$\uparrow$', '↓': r'$\downarrow$', '→': r'$\to$', '×': r'$\times$', '—': '---', '∞': r'$\infty$',
+_TEX = {'†': r'$^\dagger$', '±': r'$\pm$', '−': '$-$', '↑': r'$\uparrow$', '↓': r'$\downarrow$', '→': r'$\to$', '×': r'$\times$', '—': '---', '∞': r'$\infty$',
         '_': r'\_', '%': r'\%', '&': r'\&', '#': r'\#'}
-
 
 def _tex(cell):
     text = ''.join(_TEX.get(ch, ch) for ch in cell.text)
     return rf'\textbf{{{text}}}' if cell.strong else text
-
 
 def latex_table(
     head:list,  # of texts
@@ -164,31 +165,36 @@ def latex_table(
     body = '\n'.join(s+line for s, line in zip(starts, lines[1:]))
     return '\n'.join([rf'\begin{{tabular}}{{ll{"r"*(len(head)-2)}}}', r'\toprule', lines[0], r'\midrule', body, r'\bottomrule', r'\end{tabular}'])+'\n'
 
-
-def _rows(c, cells, names):
+def _rows(c, cells, names, tasks=None):
     "Rows of a table: task, metric, and what `cells(task, metric)` gives as (cells, exponent)."
-    for t in c.tasks:
+    for t in tasks or c.tasks:
         for k, m in enumerate(c.metrics):
             found, power = cells(t, m)
             yield [Cell('' if k else t), Cell(names[m] + (f' ×1e{power}' if power else '')), *found]
-
 
 def metric_names(
     metrics:dict,  # name → dict with `better`
 ) -> dict:  # name → name with an arrow
     "Metrics as tables call them."
-    return {m: f"{m} {ARROWS[about['better']]}" for m, about in metrics.items()}
+    units = {m: ', %' if about.get('unit') == '%' else '' for m, about in metrics.items()}
+    return {m: f"{m}{units[m]} {ARROWS[about['better']]}" for m, about in metrics.items()}
 
+_MARK = '†'
+
+def _mark(c, metric, report):
+    "A dagger where the metric looks through a network that the model was trained to please."
+    return _MARK if was_in_loss(c.metrics[metric].get('network'), report.about['settings'].get('loss_networks')) else ''
+
+def _unit(c, metric): return c.metrics[metric].get('unit', '')
 
 def score_table(
     c:Comparison,
 ) -> tuple:  # (head, rows) for `markdown_table` and `latex_table`
     "Every metric of every model, the best in bold."
     def cells(t, m):
-        texts, power = score_texts(c.scores(t, m))
-        return [Cell(x, len(texts) > 1 and n == c.best(t, m)) for x, n in zip(texts, c.models)], power
+        texts, power = score_texts(c.scores(t, m), unit=_unit(c, m))
+        return [Cell(x+_mark(c, m, r), len(texts) > 1 and n == c.best(t, m)) for x, (n, r) in zip(texts, c.reports.items())], power
     return ['task', 'metric', *c.models], list(_rows(c, cells, metric_names(c.metrics)))
-
 
 def difference_table(
     c:Comparison,  # of at least two models
@@ -196,14 +202,22 @@ def difference_table(
     "Model minus reference; in bold where the interval does not hold zero."
     others = c.models[1:]
     def cells(t, m):
-        texts, power = score_texts([c.difference(t, m, n) for n in others], sign=True)
+        texts, power = score_texts([c.difference(t, m, n) for n in others], sign=True, unit=_unit(c, m))
         return [Cell(x, c.verdict(t, m, n) != 0) for x, n in zip(texts, others)], power
     names = metric_names(c.metrics) | {m: f'distance of {m} from 1 ↓' for m, about in c.metrics.items() if about['better'] == 'near 1'}
     return ['task', 'metric', *others], list(_rows(c, cells, names))
 
+def reference_table(
+    c:Comparison,  # with references
+) -> tuple:  # (head, rows)
+    "The same metrics of pictures that no model painted."
+    def cells(t, m):
+        texts, power = score_texts([r.score(t, m) for r in c.references.values()], unit=_unit(c, m))
+        return [Cell(x) for x in texts], power
+    return ['task', 'metric', *c.references], list(_rows(c, cells, metric_names(c.metrics), next(iter(c.references.values())).tasks))
+
 # %% ../../nbs/440_evidence.comparison.ipynb #53d748ab
 _COLORS = {1: '#2f7d4f', 0: '#8a8a8a', -1: '#b5493a'}  # better, undecided, worse
-
 
 def _difference_panel(ax, c, task, metric):
     "One task and metric."
@@ -215,7 +229,6 @@ def _difference_panel(ax, c, task, metric):
     if c.metrics[metric]['better'] != 'higher': ax.invert_xaxis()
     ax.tick_params(labelsize=7)
     ax.locator_params(axis='x', nbins=4)
-
 
 def difference_figure(
     c:Comparison,  # of at least two models
@@ -256,7 +269,6 @@ def picture_sheet(
         y += step
     return sheet
 
-
 def spread_questions(
     tasks:list,  # of `Task`
     each:int=3,  # questions per task
@@ -273,9 +285,16 @@ def _notes(c):
     lines = [f"Questions per task: {', '.join(map(str, numbers))}, at {' and '.join(f'{side}×{side}' for side in sides)} pixels."]
     lines += [f'{title}: {settings[k]}.' for k, title in (('data', 'Scenes'), ('exemplar_maps', "Exemplars' label maps")) if k in settings]
     lines += ['Value ± half of the 95 % bootstrap interval over questions (metrics of sets have none)' + ('; the best in bold.' if len(c.models) > 1 else '.')]
+    lines += _loss_notes(c)
     lines += [f'Not measured: {k} ({reason}).' for k, reason in about['unavailable'].items()] + [f'Remark: {r}.' for r in about['remarks']]
     return '\n'.join(f'- {line}' for line in lines)+'\n'
 
+def _loss_notes(c):
+    "Which networks are no strangers to the models."
+    losses = {n: r.about['settings'].get('loss_networks') for n, r in c.reports.items()}
+    known = [f"{n}: {', '.join(x) or 'none'}" for n, x in losses.items() if x is not None]
+    unknown = [n for n, x in losses.items() if x is None]
+    return [f"Networks in the losses of {'; '.join(known)}. Scores that look through them or their kin are marked {_MARK}."]*bool(known) + [f"Networks in the losses of {', '.join(unknown)}: not recorded."]*bool(unknown)
 
 def comparison_text(
     c:Comparison,
@@ -283,11 +302,10 @@ def comparison_text(
     "Tables with everything that must be known to read them."
     parts = ['# '+' / '.join(c.models), _notes(c), markdown_table(*score_table(c))]
     if len(c.models) > 1: parts += [f'## Difference to {c.reference}', 'Model minus reference, question by question; in bold where the interval does not hold zero.', markdown_table(*difference_table(c))]
+    if c.references: parts += ['## References', 'Pictures that no model painted, measured in the same way: what the numbers above are worth.', markdown_table(*reference_table(c))]
     return '\n\n'.join(p.strip() for p in parts)+'\n'
 
-
 COMPARISON_FILES = 'table.md', 'table.tex', 'comparison.json', 'pictures.png', 'differences.png'
-
 
 def write_comparison(
     c:Comparison,
@@ -296,7 +314,7 @@ def write_comparison(
     label_set,  # whose colors layouts have
 ) -> list:  # paths of what was written
     "`table.md`, `table.tex`, `comparison.json`, `pictures.png` and, of several models, `differences.png`."
-    folder, tables = Path(folder), [score_table(c)] + [difference_table(c)]*(len(c.models) > 1)
+    folder, tables = Path(folder), [score_table(c)] + [difference_table(c)]*(len(c.models) > 1) + [f(c) for f in (reference_table,) if c.references]
     texts = {'table.md': comparison_text(c), 'table.tex': '\n'.join(latex_table(*t) for t in tables),
              'comparison.json': json.dumps(_finite(c.to_dict()), indent=1, allow_nan=False)+'\n'}
     for name, text in texts.items():
@@ -305,7 +323,6 @@ def write_comparison(
     if len(c.models) > 1:
         with write_whole(folder/'differences.png') as part: difference_figure(c).savefig(part, format='png')
     return [folder/n for n in COMPARISON_FILES if n != 'differences.png' or len(c.models) > 1]
-
 
 def _finite(x):
     "JSON knows no infinity."

@@ -4,18 +4,18 @@
 
 # %% auto #0
 __all__ = ['network_painter', 'Score', 'bootstrap_mean', 'read_rows', 'Report', 'picture_path', 'read_about', 'earlier_report',
-           'fingerprint', 'asked', 'evaluate']
+           'asked', 'evaluate']
 
 # %% ../../nbs/430_evidence.report.ipynb #e9296883
 import csv
 import datetime
-import hashlib
 import json
 import platform
 import warnings
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Callable, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,10 +23,12 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader
 
+from ..base.config import fingerprint
+from ..base.files import save_image, write_whole
 from ..base.labels import InputError, one_hot
 from ..data.cache import scene_keys
-from ..data.scene import image_to_tensor, save_image, tensor_to_image, write_whole
-from .metrics import PROTOCOL, ImageMetric, Unavailable, picture_batch
+from ..data.scene import image_to_tensor, tensor_to_image
+from .protocol import PROTOCOL, ImageMetric, Unavailable, picture_batch
 
 # %% ../../nbs/430_evidence.report.ipynb #dced2463
 def network_painter(
@@ -49,7 +51,6 @@ class Score(NamedTuple):
     high:float = None  # 2.5 percent lie above
     n:int = None  # how many values there were
 
-
 def bootstrap_mean(
     values,  # one number per question
     resamples:int=2000,  # how often the questions are drawn anew
@@ -71,7 +72,6 @@ def read_rows(
     text = Path(path).read_text(encoding='utf-8')
     rows = list(csv.DictReader(text[:text.rfind('\n')+1].splitlines()))
     return [r for r in rows if None not in r and None not in r.values()]
-
 
 class Report:
     "A finished report on disk."
@@ -116,7 +116,6 @@ class Report:
         "What the model painted."
         return Image.open(picture_path(self.path, task, self.rows[task][i]['name']))
 
-
 def picture_path(
     path,  # NAME.json
     task:str,  # its name
@@ -124,7 +123,6 @@ def picture_path(
 ) -> Path:
     "Where a report keeps a picture."
     return Path(path).with_suffix('')/task/f"{name.replace('/', '-')}.png"
-
 
 def read_about(
     path,  # NAME.json
@@ -136,38 +134,27 @@ def read_about(
     if not isinstance(about, dict) or about.get('format') != 'msca-report': raise InputError(f"{path}: is there already and no report of msca; name another file")
     return about
 
-
 def earlier_report(
     path,  # NAME.json
 ) -> dict:  # None where there is no such file
     "What a report to go on with says of itself; `InputError` where files of its names belong to something else."
     path, about = Path(path), read_about(path)
-    theirs = next((p for p in (path.with_suffix('.csv'), path.with_suffix('.png')) if about is None and p.exists()), None)
-    if theirs: raise InputError(f"{theirs}: is there already, without a report; name another file")
-    return about
+    if about is not None: return about
+    folder = path.with_suffix('')
+    theirs = next((p for p in (path.with_suffix('.csv'), path.with_suffix('.png')) if p.exists()), folder if folder.is_file() or folder.is_dir() and any(folder.iterdir()) else None)
+    if theirs: raise InputError(f"{theirs}: is there already, and no part of a report; name another file than {path.name}")
 
 # %% ../../nbs/430_evidence.report.ipynb #ac0a28a7
-def fingerprint(
-    *parts,  # bytes, or anything that JSON can hold
-) -> str:  # 16 hexadecimal digits
-    "What tells data from other data."
-    data = [p if isinstance(p, bytes) else json.dumps(p, sort_keys=True).encode() for p in parts]
-    return hashlib.sha256(b'\0'.join(data)).hexdigest()[:16]
-
-
 def _version():
     try: return version('msca')
     except PackageNotFoundError: return 'unknown'
 
-
 def _source(scenes): return fingerprint(scene_keys(scenes) or list(scenes.names))
-
 
 def _task_settings(task):
     "Size, number of questions, and the scenes that they are made of."
     settings = dict(n=len(task), size=task.size, scenes=_source(task.scenes))
     return settings if getattr(task, 'pool', None) is None else dict(settings, pool=_source(task.pool))
-
 
 def _whole_settings(settings, tasks, metrics):
     "A report's settings in JSON's types."
@@ -221,9 +208,7 @@ class _Questions:
         try: return self.task[self.numbers[k]]
         except InputError as e: return e
 
-
 def _as_it_is(item): return item
-
 
 def asked(
     task,  # a `Task`
@@ -236,13 +221,12 @@ def asked(
         if isinstance(item, InputError): raise item
         yield item if parse is None else item._replace(exemplar_layout=np.asarray(parse(item.exemplar), np.uint8))
 
-
 def _answer_to(item, metric):
     "What a metric compares with."
-    return picture_batch([item.truth]) if metric.against == 'truth' else torch.from_numpy(item.layout)[None]
+    if metric.against == 'layout': return torch.from_numpy(item.layout)[None]
+    return picture_batch([item.truth]) if metric.against == 'truth' else picture_batch([item.truth, item.exemplar])[None]
 
-
-def _measure(paint, task, metrics, journal, parse, workers, progress):
+def _measure(paint, task, metrics, journal, parse, workers, progress, keep_pictures):
     "Ask the questions of a task that are not answered yet, and say what metrics of sets say of all."
     sets = [m for m in metrics if not isinstance(m, ImageMetric)]
     for m in sets: m.reset()
@@ -250,11 +234,11 @@ def _measure(paint, task, metrics, journal, parse, workers, progress):
     items = asked(task, todo, parse, workers)
     for i, item in zip(todo, items if progress is None else progress(items, len(todo))):
         path, new = picture_path(journal.path, task.name, item.name), (task.name, i) not in journal.done
-        picture = paint(item) if new else Image.open(path)
+        picture = paint(item) if new or not keep_pictures else Image.open(path)
         batch = picture_batch([picture])
         for m in sets: m.update(batch, _answer_to(item, m))
         if not new: continue
-        save_image(picture, path)
+        if keep_pictures: save_image(picture, path)
         journal.write(task.name, i, item, {m.name: m(batch, _answer_to(item, m))[0] for m in metrics if m not in sets})
     return {m.name: m.compute() for m in sets}
 
@@ -263,17 +247,14 @@ def _made_by():
     "When, and with what."
     return dict(date=str(datetime.date.today()), torch=torch.__version__, python=platform.python_version(), processor=platform.machine())
 
-
 def _plain(score):
     "A score in JSON's types, where infinity is not a number."
     return {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in score._asdict().items()}
-
 
 def _scores(rows, task, of_sets, metrics):
     "Metric → score of a task."
     values = {m: [float(r[m]) for r in rows if r['task'] == task.name] for m in metrics if m not in of_sets}
     return {m: _plain(Score(of_sets[m], n=len(task)) if m in of_sets else bootstrap_mean(values[m])) for m in metrics}
-
 
 def evaluate(
     paint:Callable,  # `TaskItem` → RGB PIL image, as from `network_painter`
@@ -284,6 +265,7 @@ def evaluate(
     parse:Callable=None,  # PIL photo → `uint8` ids H×W, reads the exemplars; None: their own label maps
     workers:int=0,  # processes that prepare questions
     progress:Callable=None,  # wraps long loops, called with (iterable, how many)
+    keep_pictures:bool=True,  # store what was painted; without it, pictures are painted again where a metric of sets is resumed
 ) -> Report:
     "Ask a model everything, measure its pictures, write a report; what was measured before under the same settings is kept."
     settings, before = _whole_settings(settings, tasks, metrics), read_about(path)
@@ -292,11 +274,11 @@ def evaluate(
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter('ignore')
         warnings.simplefilter('always', UserWarning)
-        for t in tasks: of_sets[t.name] = _measure(paint, t, able, journal, parse, workers, progress)
+        for t in tasks: of_sets[t.name] = _measure(paint, t, able, journal, parse, workers, progress, keep_pictures)
     rows = read_rows(journal.csv)
     journal.save(True, scores={t.name: _scores(rows, t, of_sets[t.name], settings['metrics']) for t in tasks},
                  about={t.name: t.about for t in tasks},
-                 metrics={m.name: dict(better=m.better, against=m.against, range=list(m.value_range)) for m in able},
+                 metrics={m.name: dict(better=m.better, against=m.against, range=list(m.value_range), network=m.network, unit=m.unit) for m in able},
                  unavailable={m.name: m.reason for m in metrics if isinstance(m, Unavailable)},
                  remarks=sorted({str(w.message) for w in said if issubclass(w.category, UserWarning)}), made_by=_made_by())
     return Report(path)

@@ -15,21 +15,25 @@ import json
 import platform
 import tempfile
 import time
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 from itertools import count
 from pathlib import Path
-from typing import Callable, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch.utils.data import Subset
 
+from ..base.config import Configuration, whole
+from ..base.files import write_whole
 from ..base.labels import InputError
-from ..data.scene import write_whole
 from .comparison import Cell, Comparison, markdown_table, metric_names, score_texts
 from .report import Score, bootstrap_mean
-from ..learning.learner import Callback, TrainingConfig, phases
-from ..learning.run import TrainingRun, kept_states
+from ..learning.loop import Callback
+from ..learning.recipe import TrainingConfig, phases
+from ..learning.run import TrainingRun
+from ..learning.states import kept_states
 from ..model.synthesizer import find_variant
 
 # %% ../../nbs/460_evidence.reproduce.ipynb #04a3c0bd
@@ -44,7 +48,6 @@ PAPER_TABLE = {  # task → metric → one value per model
 STAND_INS = dict(psnr=('psnr',), lpips=('lpips', 'squeezenet_distance'), fid=('fid', 'squeezenet_fid'), style=('style', 'squeezenet_style'))  # the paper's metric → ours, the first that was measured
 TRAINED = ('msca', 'gap', 'no-attention', 'no-gate', 'no-global', 'spade-vae', 'spade-vae-cross', 'spade')  # what a series trains, the reference first
 SEEDED = ('msca', 'gap')  # the models of which every seed is trained
-
 
 def paper_value(
     task:str,  # 'retrieving', 'mirroring' or 'duplicating'
@@ -70,30 +73,28 @@ def fitted_schedule(
     second = (passes-before)//3
     return replace(config, epochs=(passes-before-2*second, second)), updates*k//passes*config.batch_size
 
-
 def generator_updates(
     config:TrainingConfig,  # a model's own recipe
     photos:int,  # a multiple of the batch size
 ) -> int:
     "How often a training moves its generator, pre-training left out."
-    def batches(p): return p.epochs*(2 if p.stage == 2 else 1)*photos//config.batch_size
-    return sum(batches(p)//(config.generator_every if p.adversarial else 1) for p in phases(config) if p.name != 'pretrain')
+    return sum(p.batches(photos, config.batch_size)//(config.generator_every if p.adversarial else 1) for p in phases(config) if p.name != 'pretrain')
 
 # %% ../../nbs/460_evidence.reproduce.ipynb #01715a02
 @dataclass(frozen=True)
-class Plan:
+class Plan(Configuration):
     "A series of trainings."
-    models:tuple  # names, the reference first
-    seeds:tuple  # of `SEEDED` models all, of others the first
+    models:tuple[str, ...]  # names, the reference first
+    seeds:tuple[whole(0), ...]  # of `SEEDED` models all, of others the first
     shape:str  # 'compact' or 'paper': the configuration of every model
     recipe:dict  # the full model's `TrainingConfig`
-    wanted:int  # updates that were asked for
-    photos:int  # how many of the training photos are used
-    updates:int  # of every generator, as near to what was wanted as whole passes come
+    wanted:whole(1)  # updates that were asked for
+    photos:whole(1)  # how many of the training photos are used
+    updates:whole(1)  # of every generator, as near to what was wanted as whole passes come
     data:str  # what is learned from, in words
 
-    def __post_init__(self):
-        for name in ('models', 'seeds'): object.__setattr__(self, name, tuple(getattr(self, name)))
+    def check(self):
+        "Every model and seed once, and seeds enough."
         object.__setattr__(self, 'recipe', json.loads(json.dumps(self.recipe)))
         if not self.models or len(set(self.models)) < len(self.models): raise InputError(f"models are {', '.join(self.models) or 'none'}; each must be named once")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds): raise InputError(f"seeds are {', '.join(map(str, self.seeds)) or 'none'}; each must be named once")
@@ -110,7 +111,6 @@ class Plan:
         first = {m: (m, self.seeds[0]) for m in self.models}
         return first | {f'{m}-seed{s}': (m, s) for s in self.seeds[1:] for m in self.models if m in SEEDED}
 
-
 def keep_plan(
     plan:Plan,  # what is wanted now
     folder,  # of the series
@@ -119,12 +119,11 @@ def keep_plan(
     path = Path(folder)/'plan.json'
     before = read_plan(folder)
     if before is None:
-        with write_whole(path) as part: part.write_text(json.dumps(asdict(plan), indent=1)+'\n', encoding='utf-8')
+        with write_whole(path) as part: part.write_text(json.dumps(plan.to_dict(), indent=1)+'\n', encoding='utf-8')
         return plan
     keys = [f.name for f in fields(Plan) if f.name != 'recipe' and getattr(before, f.name) != getattr(plan, f.name)] + ['recipe']*(before.config != plan.config)
     if keys: raise InputError(f"{path}: this series was begun with another {', '.join(keys)}; use the same options or another folder")
     return before
-
 
 def read_plan(
     folder,  # of a series
@@ -132,8 +131,8 @@ def read_plan(
     "The plan of a series."
     path = Path(folder)/'plan.json'
     if not path.exists(): return None
-    try: return Plan(**json.loads(path.read_text(encoding='utf-8')))
-    except (ValueError, TypeError, OSError): raise InputError(f"{path}: damaged, or no plan of a series") from None
+    try: return Plan.from_dict(json.loads(path.read_text(encoding='utf-8')))
+    except (ValueError, OSError, RecursionError): raise InputError(f"{path}: damaged, or no plan of a series") from None
 
 # %% ../../nbs/460_evidence.reproduce.ipynb #44e8f690
 class Stopwatch(Callback):
@@ -152,15 +151,13 @@ class Stopwatch(Callback):
 
     def after_fit(self): self._last = None
 
-
 def training_seconds(
     config:TrainingConfig,  # a schedule
     photos:int,  # that it uses
     seconds:dict,  # phase's name → seconds a batch
 ) -> float:
     "How long a schedule takes, from the time of a batch in each of its phases."
-    return sum(p.epochs*(2 if p.stage == 2 else 1)*photos//config.batch_size*seconds[p.name] for p in phases(config))
-
+    return sum(p.batches(photos, config.batch_size)*seconds[p.name] for p in phases(config))
 
 def updates_within(
     budget:float,  # seconds for one training
@@ -189,7 +186,6 @@ class Materials(NamedTuple):
     device:object = 'cpu'  # where networks are
     vgg_weights:str = 'imagenet'  # for the paper's shape: 'imagenet' or a local file
 
-
 def model_run(
     name:str,  # of a model
     seed:int,
@@ -204,7 +200,6 @@ def model_run(
     return TrainingRun(folder, materials.train, materials.valid, materials.label_set, own, synthesizer, materials.segmenter,
                        materials.vgg_weights, materials.device, variant=variant)
 
-
 def usable_photos(
     config:TrainingConfig,  # recipe
     shape:str,  # 'compact' or 'paper'
@@ -214,7 +209,6 @@ def usable_photos(
     with tempfile.TemporaryDirectory() as folder: subset = model_run('msca', 0, config, shape, materials, folder).train_store.scenes
     return materials._replace(train=Subset(materials.train, list(subset.indices)))
 
-
 def some_photos(
     materials:Materials,  # what is shared
     n:int,  # how many are wanted
@@ -222,7 +216,6 @@ def some_photos(
     "The materials with an even selection of the training photos."
     total = len(materials.train)
     return materials._replace(train=Subset(materials.train, [i*total//n for i in range(n)]))
-
 
 def batch_seconds(
     config:TrainingConfig,  # recipe
@@ -238,7 +231,6 @@ def batch_seconds(
     with tempfile.TemporaryDirectory() as folder:
         model_run('msca', 0, short, shape, some_photos(materials, n), folder).run([watch], progress=False)
     return {phase: float(np.mean(s[1:][:batches] or s)) for phase, s in watch.seconds.items()}
-
 
 def train_series(
     plan:Plan,
@@ -257,7 +249,6 @@ def train_series(
             say(f'{name}: training {i+1} of {len(plan.trainings)}')
             _train(model_run(model, seed, plan.config, plan.shape, used, done[name]), plan, model, seed, list(cbs()), progress)
     return done
-
 
 def _train(run, plan, model, seed, cbs, progress):
     "One training, to its end; what it took is written down."
@@ -282,7 +273,6 @@ class Ordering(NamedTuple):
     luck:float  # largest difference between seeds of one model
     verdict:str  # 'holds', 'undecided' or 'reversed'
 
-
 def same_model(
     c:Comparison,  # of trainings
     model:str,  # its name
@@ -290,11 +280,9 @@ def same_model(
     "The trainings of a model with all its seeds."
     return [n for n in c.models if n == model or n.startswith(f'{model}-seed')]
 
-
 def seed_scores(c, task, metric, model):
     "One `Score` per seed."
     return [c.reports[n].score(task, metric) for n in same_model(c, model)]
-
 
 def model_score(
     c:Comparison,  # of trainings
@@ -307,14 +295,12 @@ def model_score(
     if scores[0].low is None: return Score(float(np.mean([x.value for x in scores])), n=scores[0].n)
     return bootstrap_mean(np.mean([c.reports[n].values(task, metric) for n in same_model(c, model)], axis=0))
 
-
 def model_difference(c, task, metric, model, full):
     "Model minus full, question by question, mean over seeds."
     a, b = (model_score(c, task, metric, m) for m in (model, full))
     if a.low is None: return Score(a.value-b.value, n=a.n)
     values = [np.mean([c.reports[n].values(task, metric) for n in same_model(c, m)], axis=0) for m in (model, full)]
     return bootstrap_mean(values[0]-values[1])
-
 
 def training_luck(
     c:Comparison,  # of trainings
@@ -325,14 +311,12 @@ def training_luck(
     spreads = [np.ptp([x.value for x in seed_scores(c, task, metric, m)]) for m in {n.split('-seed')[0] for n in c.models}]
     return float(max(spreads))
 
-
 def measured_as(
     c:Comparison,
     metric:str,  # the paper's
 ) -> str:  # ours; None where there is no stand-in either
     "Under which name a metric of the paper was measured."
     return next((m for m in STAND_INS[metric] if m in c.metrics), None)
-
 
 def orderings(
     c:Comparison,  # of trainings, the full model first
@@ -368,7 +352,6 @@ def beside_paper(
             if any(v is not None for v in paper): rows.append([Cell(''), Cell(f'paper: {metric}' + ' ×1e-4'*(metric == 'style')), *(Cell('' if v is None else f'{v:.{3 if metric == "lpips" else 2}f}') for v in paper), Cell('')])
     return markdown_table(['task', 'metric', *models, 'between seeds'], rows)
 
-
 def ordering_text(
     found:list,  # from `orderings`
 ) -> str:  # Markdown
@@ -381,7 +364,6 @@ def ordering_text(
                      Cell(ours + (f' ×1e{power}' if power else '')), Cell(o.verdict, o.verdict != 'undecided')])
     counts = [f'{sum(o.verdict == v for o in found)} {text}' for v, text in (('holds', 'hold'), ('undecided', 'cannot be decided'), ('reversed', 'are reversed'))]
     return f"Of {len(found)} orderings {', '.join(counts[:-1])} and {counts[-1]}.\n\n" + markdown_table(['task', 'metric', 'reference against', 'paper', 'here', 'verdict'], rows)
-
 
 def write_table1(
     c:Comparison,  # of trainings, the full model first
@@ -398,6 +380,6 @@ def write_table1(
              f"- Asked about: {c.first.about['settings'].get('data', 'scenes without a name')}. Values of models with several seeds are means over them. The paper's numbers are from COCO-Stuff at another scale; compare orderings, not values."]
     text = '\n\n'.join(['# Table 1', '\n'.join(about), beside_paper(c).strip(), '## Which orderings hold', ordering_text(found).strip()])+'\n'
     with write_whole(folder/'table1.md') as part: part.write_text(text, encoding='utf-8')
-    numbers = dict(plan=asdict(plan), trainings=took, orderings=[dict(o._asdict(), ours=o.ours._asdict()) for o in found])
+    numbers = dict(plan=plan.to_dict(), trainings=took, orderings=[dict(o._asdict(), ours=o.ours._asdict()) for o in found])
     with write_whole(folder/'table1.json') as part: part.write_text(json.dumps(numbers, indent=1)+'\n', encoding='utf-8')
     return folder/'table1.md'

@@ -7,18 +7,15 @@ __all__ = ['sample_weights', 'GeneratorLoss', 'DiscriminatorStep', 'discriminato
            'EMA', 'recompute_batchnorm', 'TrainingDiverged', 'LossGuard']
 
 # %% ../../nbs/340_learning.callbacks.ipynb #2d09dc92
-import warnings
 from math import inf
 
 import torch
 from torch import nn
 
-with warnings.catch_warnings():
-    warnings.simplefilter('ignore', FutureWarning)  # fastai still scripts a few functions when it is imported
-    from fastai.callback.core import Callback, CancelStepException
-
 from ..base.processes import average_gradients, broadcast_state
-from .losses import LossWeights, color_loss, feature_matching, hinge_discriminator, hinge_generator, texture_loss, weighted_mean
+from .loop import Callback, CancelStepException
+from .losses import color_loss, feature_matching, hinge_discriminator, hinge_generator, texture_loss, weighted_mean
+from .recipe import LossWeights
 from .samples import CROSS, SELF
 
 # %% ../../nbs/340_learning.callbacks.ipynb #619ffa44

@@ -6,35 +6,26 @@
 __all__ = ['DiscriminatorConfig', 'PatchDiscriminator', 'MultiScaleDiscriminator', 'PixelDiscriminator']
 
 # %% ../../nbs/310_learning.discriminators.ipynb #6a5a8a7a
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from ..base.config import Configuration, above, whole
 from ..model.spade import init_spade_
 
 # %% ../../nbs/310_learning.discriminators.ipynb #04a71fa5
 @dataclass(frozen=True)
-class DiscriminatorConfig:
+class DiscriminatorConfig(Configuration):
     "Shape of the discriminator."
-    n_labels:int  # S, classes without the unlabelled one
-    width:int = 64  # channels of the first layer (SPADE's; the paper gives none)
-    n_layers:int = 4  # 4×4 convolutions before the one that scores
-    n_scales:int = 2  # copies, each seeing half the resolution of the one before
-    init_gain:float = .02  # Xavier gain
+    n_labels:whole(1)  # S, classes without the unlabelled one
+    width:whole(1) = 64  # channels of the first layer (SPADE's; the paper gives none)
+    n_layers:whole(2) = 4  # 4×4 convolutions before the one that scores
+    n_scales:whole(1) = 2  # copies, each seeing half the resolution of the one before
+    init_gain:above(0) = .02  # Xavier gain
     pair:bool = True  # whether it sees the exemplar and its labels beside the picture and its own (SPADE's does not)
-
-    def __post_init__(self):
-        if self.n_layers < 2: raise ValueError(f"n_layers is {self.n_layers}; it must be at least 2")
-        if self.n_scales < 1: raise ValueError(f"n_scales is {self.n_scales}; it must be at least 1")
-        if self.n_labels < 1: raise ValueError(f"n_labels is {self.n_labels}; it must be at least 1")
-        if self.width < 1: raise ValueError(f"width is {self.width}; it must be at least 1")
-
-    def to_dict(self) -> dict:
-        "JSON-serialisable form."
-        return asdict(self)
 
 # %% ../../nbs/310_learning.discriminators.ipynb #ff1c30e1
 class PatchDiscriminator(nn.Module):

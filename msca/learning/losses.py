@@ -4,18 +4,15 @@
 
 # %% auto #0
 __all__ = ['DISTILLED_WIDTHS', 'weighted_mean', 'hinge_discriminator', 'hinge_generator', 'feature_matching', 'PerceptualLoss',
-           'texture_loss', 'color_loss', 'LossWeights']
+           'texture_loss', 'color_loss']
 
 # %% ../../nbs/320_learning.losses.ipynb #100a055a
-from dataclasses import asdict, dataclass
-from math import inf
-
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..base.weights import download_weights, fill_features, load_weights_file
 from ..base.processes import sum_over_processes, world_size
+from ..base.weights import download_weights, fill_features, load_weights_file
 from ..model.features import imagenet_normalize, vgg19_features
 from ..model.segmenter import load_squeezenet_weights
 
@@ -180,20 +177,3 @@ def color_loss(
     "Root mean square of the differences between means over windows of 8×8 pixels."
     d = F.avg_pool2d((pred-truth).float(), 8, ceil_mode=True, count_include_pad=False)
     return (d.pow(2).mean((1, 2, 3)) + 1e-6).sqrt() - 1e-3
-
-# %% ../../nbs/320_learning.losses.ipynb #00637b9e
-@dataclass(frozen=True)
-class LossWeights:
-    "Weights of the generator's losses; numbers of at least 0."
-    adversarial:float = 1.  # hinge
-    feature_matching:float = 10.  # SPADE's
-    perceptual:float = 10.  # SPADE's, on VGG-19
-    l1:float = 0.  # pixels in [-1, 1]; not in the paper
-    self_reconstruction:float = 1.  # λ of Eq. 11
-    texture:float = 0.  # local contrast; not in the paper
-    color:float = 0.  # means of small windows; not in the paper
-
-    def __post_init__(self):
-        for k, v in asdict(self).items():
-            good = isinstance(v, (int, float)) and 0 <= v < inf
-            if not good: raise ValueError(f"loss weight {k} is {v!r}; it must be a number of at least 0")

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from ..base.labels import InputError
-from ..model.attention import MaskedSpatialChannelAttention
+from ..model.attention import MaskedSpatialChannelAttention, RegionalStyles, global_average
 from ..model.features import N_SCALES, check_sides
 from ..model.synthesizer import VARIANTS, SceneSynthesizer, SynthesizerConfig, register_variant
 
@@ -113,6 +113,24 @@ class LabelAlignment(MaskedSpatialChannelAttention):
         labels = exemplar_onehot.float()
         return labels / labels.sum((2, 3), keepdim=True).clamp_min(1)
 
+    def encode(self,
+        image_features:torch.Tensor,  # F_x2: B×N×H×W
+        exemplar_labels:torch.Tensor,  # F_c2: B×M×H×W
+        exemplar_onehot:torch.Tensor,  # c2 at this scale: B×(S+1)×H×W
+    ) -> RegionalStyles:  # without masses: there is no softmax to mix in
+        "The style of every class."
+        return RegionalStyles(self.aggregate(image_features, self.alpha(exemplar_onehot)), image_features.new_zeros(len(image_features), self.n_slots), global_average(exemplar_labels))
+
+    def distribute(self,
+        styles:RegionalStyles,  # of one exemplar for each target
+        target_labels:torch.Tensor,  # F_c1: B×M×H'×W'
+        target_mask:torch.Tensor,  # B×1×H'×W', 0 on padding; None: there is none
+        target_onehot:torch.Tensor,  # c1 at this scale: B×(S+1)×H'×W'
+    ) -> tuple:  # (F_x1: B×N×H'×W' float32, β, gate)
+        "Every target pixel gets the gated style of its own class."
+        beta, gate = target_onehot.float(), self.gate(target_labels, styles.labels[..., None, None], target_mask)
+        return torch.einsum('bnk,bkhw->bnhw', styles.vectors*gate.float()[:, None], beta), beta, gate
+
     def forward(self,
         image_features:torch.Tensor,  # F_x2: B×N×H×W
         exemplar_labels:torch.Tensor,  # F_c2: B×M×H×W
@@ -121,17 +139,18 @@ class LabelAlignment(MaskedSpatialChannelAttention):
         exemplar_onehot:torch.Tensor,  # c2 at this scale: B×(S+1)×H×W
         target_onehot:torch.Tensor,  # c1 at this scale: B×(S+1)×H'×W'
     ) -> tuple:  # (F_x1: B×N×H'×W', α, β, gate)
-        "Every target pixel gets the gated style of its own class."
-        alpha, beta, gate = self.alpha(exemplar_onehot), target_onehot.float(), self.gate(target_labels, exemplar_labels, target_mask)
-        styles = self.aggregate(image_features, alpha) * gate.float()[:, None]
-        return torch.einsum('bnk,bkhw->bnhw', styles, beta).to(image_features.dtype), alpha, beta, gate
+        "Both halves."
+        styles = self.encode(image_features, exemplar_labels, exemplar_onehot)
+        out, beta, gate = self.distribute(styles, target_labels, target_mask, target_onehot)
+        return out.to(image_features.dtype), self.alpha(exemplar_onehot), beta, gate
 
     def spatial_logits(self,
-        image_features:torch.Tensor,  # unused
-        exemplar_labels:torch.Tensor,  # unused
+        *features:torch.Tensor,  # unused
     ):
         "There are none: whoever wants to mix exemplars, or to cut one into tiles, is told so."
         raise InputError("this model aligns by class and has no attention: its exemplars cannot be mixed or read piece by piece")
+
+    channel_attention = spatial_logits
 
 class LabelSums(LabelAlignment):
     "Alignment by class as the paper's sentence reads literally: a class arrives in proportion to its area."
@@ -161,6 +180,23 @@ class AlignedSynthesizer(SceneSynthesizer):
         "Carry the exemplar's image features over, class by class."
         labels = label_scales(exemplar_onehot), label_scales(target_onehot)
         return [align(*inputs) for align, *inputs in zip(self.attention, *features, *labels)]
+
+    def gather(self,
+        image_features:list,  # F_x2 per scale
+        label_features:list,  # F_c2 per scale
+        exemplar_onehot:torch.Tensor,  # c2: B×(S+1)×H×W
+    ) -> list:  # `RegionalStyles` per scale
+        "The exemplar's half."
+        return [align.encode(*inputs) for align, *inputs in zip(self.attention, image_features, label_features, label_scales(exemplar_onehot))]
+
+    def distribute(self,
+        style:list,  # `RegionalStyles` per scale
+        label_features:list,  # F_c1 per scale
+        masks:list,  # per scale B×1×H'×W', 0 on padding; or None
+        target_onehot:torch.Tensor,  # c1: B×(S+1)×H'×W'
+    ) -> list:  # F_x1 per scale
+        "The target's half."
+        return [align.distribute(*inputs)[0] for align, *inputs in zip(self.attention, style, label_features, masks, label_scales(target_onehot))]
 
 @register_variant('no-attention-literal', SynthesizerConfig)
 class LiterallyAlignedSynthesizer(AlignedSynthesizer):

@@ -6,7 +6,6 @@
 __all__ = ['SPADEConfig', 'SPADESynthesizer', 'VAEConfig', 'StyleEncoder', 'kl_divergence', 'SPADEVAE']
 
 # %% ../../nbs/710_relatives.spade_vae.ipynb #1c2411a0
-import math
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from ..base.config import number, several, whole
 from ..base.labels import InputError
 from ..model.features import N_SCALES
 from ..model.spade import init_spade_
@@ -24,8 +24,8 @@ from .baselines import label_scales
 @dataclass(frozen=True)
 class SPADEConfig(PainterConfig):
     "Shape of a SPADE generator; five-number tuples run from full resolution to 1/16."
-    widths:tuple = (28, 56, 96, 160, 256)  # block output channels
-    spade_hidden:tuple = (32, 48, 72, 104, 104)  # width inside SPADE
+    widths:several(whole(1), N_SCALES) = (28, 56, 96, 160, 256)  # block output channels
+    spade_hidden:several(whole(1), N_SCALES) = (32, 48, 72, 104, 104)  # width inside SPADE
 
     @classmethod
     def compact(cls,
@@ -71,12 +71,27 @@ class SPADESynthesizer(nn.Module):
     ) -> torch.Tensor:  # B×3×H×W in [-1, 1]
         "Synthesize."
         if return_attention: return self.attention
-        conditions, _ = self.transfer(target_onehot, exemplar_image, exemplar_onehot, target_mask)
-        return self.generator.paint(self.start(conditions[-1], exemplar_image), conditions)
+        return self.paint(target_onehot, self.encode(exemplar_image, exemplar_onehot), target_mask)
+
+    def encode(self,
+        exemplar_image:torch.Tensor,  # unused
+        exemplar_onehot:torch.Tensor,  # unused
+    ) -> list:  # empty
+        "What painting needs of an exemplar: nothing."
+        return []
+
+    def paint(self,
+        target_onehot:torch.Tensor,  # c1: B×(S+1)×H×W, sides multiples of 16
+        style:list,  # from `encode`
+        target_mask:torch.Tensor=None,  # unused
+    ) -> torch.Tensor:  # B×3×H×W in [-1, 1]
+        "Paint layouts in styles."
+        conditions = label_scales(target_onehot)
+        return self.generator.paint(self.start(conditions[-1], style), conditions)
 
     def start(self,
         coarsest:torch.Tensor,  # B×(S+1)×H/16×W/16, the coarsest label map
-        exemplar_image:torch.Tensor,  # unused
+        style:list,  # unused
     ) -> torch.Tensor:  # B×widths[4]×H/16×W/16
         "What enters the coarsest block."
         return self.generator.start(coarsest)
@@ -94,20 +109,16 @@ class SPADESynthesizer(nn.Module):
 @dataclass(frozen=True)
 class VAEConfig(SPADEConfig):
     "Shape of SPADE-VAE."
-    widths:tuple = (30, 60, 96, 152, 208)  # block output channels
-    spade_hidden:tuple = (28, 44, 72, 96, 96)  # width inside SPADE
-    encoder_widths:tuple = (24, 48, 72, 96, 96)  # channels after each convolution of stride 2; n of them read a square of 4·2ⁿ
-    style_channels:int = 64  # numbers in z
-    start_side:int = 4  # side of the square that z is spread over, which is then resized to 1/16
-    kl_weight:float = .05  # of the KL term, summed over z, mean over the batch (in SPADE's code .05 weighs the sum over the batch)
+    widths:several(whole(1), N_SCALES) = (30, 60, 96, 152, 208)  # block output channels
+    spade_hidden:several(whole(1), N_SCALES) = (28, 44, 72, 96, 96)  # width inside SPADE
+    encoder_widths:tuple[whole(1), ...] = (24, 48, 72, 96, 96)  # channels after each convolution of stride 2; n of them read a square of 4·2ⁿ
+    style_channels:whole(1) = 64  # numbers in z
+    start_side:whole(1) = 4  # side of the square that z is spread over, which is then resized to 1/16
+    kl_weight:number(0) = .05  # of the KL term, summed over z, mean over the batch (in SPADE's code .05 weighs the sum over the batch)
 
-    def _rules(self):
-        whole = lambda v: isinstance(v, int) and not isinstance(v, bool) and v >= 1
-        widths = self.encoder_widths
-        return dict(super()._rules(),
-                    encoder_widths=(isinstance(widths, tuple) and len(widths) >= 1 and all(map(whole, widths)), "one or more positive whole numbers"),
-                    **{n: (whole(getattr(self, n)), "a positive whole number") for n in ('style_channels', 'start_side')},
-                    kl_weight=(isinstance(self.kl_weight, (int, float)) and 0 <= self.kl_weight < math.inf, "a number of at least 0"))
+    def check(self):
+        "The encoder has a layer."
+        if not self.encoder_widths: raise ValueError("encoder_widths is (); it must be one or more positive whole numbers")
 
     @classmethod
     def paper(cls,
@@ -157,20 +168,21 @@ class SPADEVAE(SPADESynthesizer):
         self.generator.start = nn.Linear(config.style_channels, config.widths[-1]*config.start_side**2)
         self.posterior = None  # of the last forward pass: (μ, log σ²)
 
-    def style(self,
+    def encode(self,
         exemplar_image:torch.Tensor,  # B×3×H×W in [-1, 1]
-    ) -> torch.Tensor:  # z: B×Z
+        exemplar_onehot:torch.Tensor,  # unused
+    ) -> list:  # [z: B×Z]
         "The style vector: drawn from its distribution in training, the mean otherwise."
         self.posterior = mean, log_variance = self.encoder(exemplar_image)
-        if not self.training: return mean
-        return mean + torch.randn_like(mean)*(log_variance/2).exp()
+        if not self.training: return [mean]
+        return [mean + torch.randn_like(mean)*(log_variance/2).exp()]
 
     def start(self,
         coarsest:torch.Tensor,  # B×(S+1)×H/16×W/16, for its size
-        exemplar_image:torch.Tensor,  # B×3×H'×W' in [-1, 1]
+        style:list,  # [z: B×Z]
     ) -> torch.Tensor:  # B×widths[4]×H/16×W/16
         "z, spread over a small square by a linear layer and resized to the coarsest scale."
-        z, side = self.style(exemplar_image), self.config.start_side
+        (z,), side = style, self.config.start_side
         x = self.generator.start(z).view(z.shape[0], -1, side, side)  # `len` would fix the batch size of an exported program
         return F.interpolate(x, coarsest.shape[-2:], mode='bilinear', align_corners=False)
 

@@ -15,7 +15,7 @@ from ..base.labels import InputError, one_hot
 from ..data.scene import tensor_to_image
 from ..model.features import STRIDE
 from ..model.tiles import cut_tiles, label_means
-from .interpolation import gated_styles, paint, read_target
+from .interpolation import gated_styles, paint_styles, read_target
 
 # %% ../../nbs/520_steering.extrapolation.ipynb #1faecfe0
 def window_positions(
@@ -54,7 +54,7 @@ def _up_to_stride(n): return -(-n//STRIDE)*STRIDE
 def extrapolate(
     model,  # a `SceneSynthesizer` in eval mode
     ids:np.ndarray,  # `uint8` h×w: the whole layout, of any size
-    exemplar:list,  # result of `read_exemplar`
+    exemplar:list,  # result of the model's `encode`
     window:int=256,  # side of a window in pixels, a multiple of 16; best the model's training size
     n_random:int=None,  # windows at random positions; None: ten for every four of the covering grid
     seed:int=0,  # of the random positions
@@ -72,7 +72,7 @@ def extrapolate(
         here = (slice(r, r+part[0]), slice(c, c+part[1]))
         onehot = _onehot(labels[here], model)
         target = read_target(model, onehot, mask[(..., *here)].to(onehot.device))
-        painted = paint(model, target.features, [gated_styles(model, [exemplar], [1], target.means)], origin=(r, c))
+        painted = paint_styles(model, target.features, [gated_styles(model, [exemplar], [1], target.means)], origin=(r, c))
         total[(slice(None), *here)] += painted[0].float().cpu()*weights
         weight_sum[here] += weights
     return tensor_to_image((total/weight_sum)[:, :ids.shape[0], :ids.shape[1]])
@@ -119,7 +119,7 @@ def insert_patch(
 def panorama(
     model,  # a `SceneSynthesizer` in eval mode
     ids:np.ndarray,  # `uint8` h×w: the whole layout, of any size
-    exemplars:list,  # J results of `read_exemplar`
+    exemplars:list,  # J results of the model's `encode`
     masks=None,  # J×h×w, sums to 1 over J: where each exemplar's style is wanted
     weights=None,  # J numbers, see `simplex_weights`: all exemplars mixed everywhere alike
     side:int=256,  # of a tile's core in pixels, a multiple of 16
@@ -136,7 +136,7 @@ def panorama(
     styles = [gated_styles(model, exemplars, weights, means)] if weights is not None else [gated_styles(model, [e], [1], means) for e in exemplars]
     for t in progress(cut) if progress else cut:
         onehot = _onehot(labels[t.outer], model)
-        painted = paint(model, model.label_pyramid(onehot), styles, _mask_piece(masks, t.outer, onehot), t.origin)
+        painted = paint_styles(model, model.label_pyramid(onehot), styles, _mask_piece(masks, t.outer, onehot), t.origin)
         out[t.core] = np.asarray(tensor_to_image(t.crop(painted)[0]))
     return Image.fromarray(out[:ids.shape[0], :ids.shape[1]])
 
