@@ -172,6 +172,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                               'msca/base/labelmaps.py'),
                                      'msca.base.labelmaps._meant_colors': ('base.labelmaps.html#_meant_colors', 'msca/base/labelmaps.py'),
                                      'msca.base.labelmaps._named': ('base.labelmaps.html#_named', 'msca/base/labelmaps.py'),
+                                     'msca.base.labelmaps._parts_of': ('base.labelmaps.html#_parts_of', 'msca/base/labelmaps.py'),
                                      'msca.base.labelmaps._patches': ('base.labelmaps.html#_patches', 'msca/base/labelmaps.py'),
                                      'msca.base.labelmaps._png_bits': ('base.labelmaps.html#_png_bits', 'msca/base/labelmaps.py'),
                                      'msca.base.labelmaps._seen': ('base.labelmaps.html#_seen', 'msca/base/labelmaps.py'),
