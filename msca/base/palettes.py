@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .labels import UNLABELLED, InputError, LabelSet, count_pixels, means_unlabelled, normalize_name
+from .labels import UNLABELLED, InputError, LabelSet, count_pixels, means_unlabelled
 
 # %% ../../nbs/010_base.palettes.ipynb #95af6be8
 def rgb_to_lab(

@@ -30,7 +30,7 @@ def whole_number(
     "A check for an option whose value is a whole number."
     def read(text):
         try: n = int(text)
-        except ValueError: raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+        except ValueError: raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
         if not low <= n <= high or n % step:
             multiples = f', multiples of {step}' if step > 1 else ''
             raise argparse.ArgumentTypeError(f'{n} is not possible; {low} to {high}{multiples} can be chosen')

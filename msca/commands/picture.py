@@ -14,7 +14,6 @@ from msca.commands.options import (
     COUNT,
     SEED,
     add_map_options,
-    add_model_option,
     add_model_options,
     add_segmenter_option,
     check_inputs,

@@ -18,7 +18,7 @@ from PIL import Image
 from ..base.labelmaps import carries_palette, read_map, uses_colors_of
 from ..base.labels import SCENE_LABELS, UNLABELLED, InputError, LabelSet, colorize, label_lut, means_unlabelled, resize_labels
 from ..base.palettes import read_classes, read_palette
-from ..base.photos import MAX_SIDE, MIN_SIDE, check_sides, load_photo, open_image, picture_name, picture_source
+from ..base.photos import check_sides, load_photo, open_image, picture_name, picture_source
 
 # %% ../../nbs/100_data.scene.ipynb #c0c8cdf4
 def read_ids(

@@ -181,7 +181,6 @@ def metric_names(
 
 _MARK = '†'
 
-
 def loss_mark(
     c:Comparison,
     metric:str,  # its name

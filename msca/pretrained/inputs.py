@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from PIL import Image
 
 from ..base.labels import InputError, LabelSet, one_hot, resize_labels
-from ..data.scene import MAX_SIDE, MIN_SIDE, Scene, image_to_tensor, load_labels, load_photo
+from ..data.scene import Scene, image_to_tensor, load_labels, load_photo
+from ..base.photos import MAX_SIDE, MIN_SIDE
 from ..model.features import STRIDE
 
 # %% ../../nbs/810_pretrained.inputs.ipynb #609a357b

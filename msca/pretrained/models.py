@@ -17,7 +17,7 @@ from torch.nn.utils import parametrize
 
 from ..base.labels import InputError, LabelSet
 from ..base.weights import HUB_NAME, hub_folder
-from ..data.scene import MAX_SIDE
+from ..base.photos import MAX_SIDE
 from ..model.checkpoint import load_synthesizer, read_config
 from ..model.external import find_segmenter
 from ..model.segmenter import load_segmenter
