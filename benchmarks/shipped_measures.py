@@ -15,7 +15,7 @@ With `--data`, every held-out photo is painted from its mirrored self (the right
 * high-frequency energy of the picture, as a share of the truth's (standard deviation of the 3×3 Laplacian of luma; median);
 * pixel accuracy of the model's parser on pictures and on photos;
 * with `--against OTHER`, the paired differences to another model in SqueezeNet distance to the truth and in PSNR. (`gap-256` of results/msca-against-gap.json is what
-  `train_shipped.py photos --variant gap` leaves in RUN/smooth, with the parser of scenes-256 beside it; `gap-full` and `msca-full` of results/msca-against-gap-two-runs.json are RUN/full with and without it, the latter by a development version.)
+  `train_shipped.py photos --variant gap` leaves in RUN/smooth, with the parser of scenes-256-v1 beside it; `gap-full` and `msca-full` of results/msca-against-gap-two-runs.json are RUN/full with and without it, the latter by a development version.)
 """
 import argparse
 import json
