@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from stat import S_IMODE, S_ISDIR, S_ISREG
+from threading import get_ident
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -185,19 +186,29 @@ def _take(lock, folder, note):
     try: lock.acquire(timeout=15)            # its process has ended, those that it started are about to
     except Timeout: raise _in_use(folder, owner) from None
 
+_held = set()  # (folder, thread) of this process
+
+
 @contextmanager
 def folder_lock(
     folder,  # made if absent
 ):
     "Use a folder alone for as long as the context lasts; `InputError` with process, computer and time where somebody else uses it."
-    folder = Path(folder)
+    folder, mine = Path(folder), (os.path.realpath(folder), get_ident())
+    if mine in _held: return (yield)   # within a context that has it already
     note, lock = folder/'.lock.json', FileLock(folder/'.lock')
+    made = not folder.exists()
     with suppress(OSError): folder.mkdir(parents=True, exist_ok=True)
     _take(lock, folder, note)
+    _held.add(mine)
     try:
         owner = dict(pid=os.getpid(), host=socket.gethostname(), since=datetime.now().isoformat(' ', 'seconds'))
         with write_whole(note) as part: part.write_text(json.dumps(owner))
         yield
     finally:
-        with suppress(OSError): note.unlink(missing_ok=True)
+        _held.discard(mine)
+        for ours in (note, folder/'.lock'):
+            with suppress(OSError): ours.unlink(missing_ok=True)
         lock.release()
+        if made:
+            with suppress(OSError): folder.rmdir()   # where nothing has been written

@@ -12,7 +12,7 @@ __all__ = ['VARIANT_NAMES', 'LOSSES', 'RECIPE_FIELDS', 'RunOptions', 'COMMANDS',
 import argparse
 import json
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, fields, make_dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args, get_origin
@@ -28,7 +28,7 @@ from ..learning.recipe import MAY_CHANGE, RECIPES, LossWeights, TrainingConfig
 # %% ../../nbs/930_commands.training.ipynb #6ad8b87b
 VARIANT_NAMES = 'msca', 'gap', 'no-gate', 'no-attention', 'no-attention-literal', 'no-global', 'spade', 'spade-vae', 'spade-vae-cross'
 LOSSES = {f.name: f.type for f in fields(LossWeights)}  # name → what its weight may be
-RECIPE_FIELDS = {f.name: f.type for f in fields(TrainingConfig) if f.name not in ('losses', 'seed')}  # these two have options of another form
+RECIPE_FIELDS = {f.name: f.type for f in fields(TrainingConfig) if f.name not in ('losses', 'seed')}  # these two: options of another form
 _METAVARS = {int: 'N', float: 'X', tuple: 'A,B', str: 'FILE'}
 
 def option_type(
@@ -78,7 +78,8 @@ def _loss_weight(text):
 
 def _add_format(p):
     p.add_argument('--format', choices=list(FORMATS), help='layout of the dataset (default: found by its folders)')
-    p.add_argument('--palette', metavar='FILE', help='colors in which the label maps are painted, as in msca synth (default: the maps hold ids)')
+    p.add_argument('--palette', metavar='FILE',
+                   help='colors in which the label maps are painted, as in msca synth (default: the maps hold ids)')
 
 def _train_arguments(p):
     data, recipe, start = (p.add_argument_group(t) for t in ('data', 'recipe', 'start'))
@@ -92,7 +93,8 @@ def _train_arguments(p):
     data.add_argument('--labels', choices=['own', 'scenes'],
                       help="label set: the dataset's own classes, or the shared 17, matched by name "
                            "(default: own for one dataset, else scenes)")
-    data.add_argument('--cache', metavar='DIR', help="where decoded photos are kept for this and later runs (default: $MSCA_CACHE, or the user's cache folder)")
+    data.add_argument('--cache', metavar='DIR',
+                      help="where decoded photos are kept for this and later runs (default: $MSCA_CACHE, or the user's cache folder)")
     data.add_argument('--no-cache', action='store_true', help='keep decoded photos in memory, as far as it reaches')
     p.add_argument('--out', required=True, metavar='RUN', help='run folder: checkpoint, history, sample grids')
     p.add_argument('--resume', action='store_true', help='go on where RUN was stopped, with the options it was started with')
@@ -111,7 +113,8 @@ def _train_arguments(p):
     recipe.add_argument('--upsampling', choices=['nearest', 'bilinear'],
                         help="between the painter's blocks: nearest, as in SPADE, or bilinear, whose texture looks less woven (default: --init's, or nearest)")
     recipe.add_argument('--seed', type=SEED, default=0, help='of everything random (default: 0)')
-    p.add_argument('--tensorboard', action='store_true', help='also write the numbers and sample pictures for TensorBoard, to RUN/tensorboard')
+    p.add_argument('--tensorboard', action='store_true',
+                   help='also write the numbers and sample pictures for TensorBoard, to RUN/tensorboard')
     recipe.add_argument('--device', type=device_name, default='auto', help='auto, cpu, cuda or mps (default: auto)')
     start.add_argument('--init', metavar='DIR', help='start from the synthesizer of this checkpoint, or of a shipped model (msca models)')
     start.add_argument('--parser-weights', metavar='FILE',
@@ -136,7 +139,7 @@ class _Given(Configuration):
     only:str|None = None
     procedural:whole(0)|None = None
     labels:str|None = None
-    config:str|None = None
+    config:Literal[RECIPES]|None = None
     variant:str|None = None
     noise:whole(0)|None = None
     padding:str|None = None
@@ -158,7 +161,8 @@ def run_options(
 ) -> RunOptions:  # paths absolute
     "The options that make a run what it is."
     def absolute(v): return [absolute(p) for p in v] if isinstance(v, list) else v if v in (None, 'imagenet') else str(Path(v).absolute())
-    return RunOptions(**{f.name: absolute(getattr(args, f.name)) if f.name in _PATHS else getattr(args, f.name) for f in fields(RunOptions)})
+    given = {f.name: getattr(args, f.name) for f in fields(RunOptions)}
+    return RunOptions(**given | {n: absolute(given[n]) for n in _PATHS})
 
 def saved_options(
     out,  # run folder
@@ -183,7 +187,8 @@ def recall_options(
         if name == 'data' and given and len(given) == len(saved[name]): continue   # it may have moved; what is in it is compared later
         if given not in (unset[name], saved[name]):
             option, before, now = '--' + name.replace('_', '-'), *(json.dumps(v).strip('"') for v in (saved[name], given))
-            raise InputError(f"{args.out}: this run was started with {option} {before}, not {now}; leave {option} out, or name a new folder")
+            said = f"this run was started with {option} {before}, not {now}"
+            raise InputError(f"{args.out}: {said}; leave {option} out, or name a new folder")
         setattr(args, name, saved[name])
 
 def check_run_folder(
@@ -288,7 +293,8 @@ def chosen_model(
     variant, config = variant_recipe(args.variant, config)
     start = read_config(args.init)['synthesizer'] if args.init else {}
     shape = {k: start.get(k) if getattr(args, k) is None else getattr(args, k) for k in ('noise', 'padding', 'upsampling')}
-    try: return variant, replace(getattr(find_variant(variant).config, args.config)(n_labels), **{k: v for k, v in shape.items() if v is not None}), config
+    named = getattr(find_variant(variant).config, args.config)(n_labels)
+    try: return variant, replace(named, **{k: v for k, v in shape.items() if v is not None}), config
     except ValueError as e: raise InputError(str(e)) from None
 
 class SegmenterToCome:
@@ -341,11 +347,13 @@ def _check_train(args):
 def train(args):
     "`msca train`: parser and synthesizer, into a run folder; together with the processes that a launcher has started beside this one."
     _check_train(args)
+    from msca.base.files import folder_lock
+    from msca.base.processes import is_main
     from msca.learning.launch import process_group
     from msca.pretrained.models import best_device
     device = best_device(args.device)
     try:
-        with process_group(device): finished = _train(args, device)
+        with process_group(device), folder_lock(args.out) if is_main() else nullcontext(): finished = _train(args, device)
     except KeyboardInterrupt: finished = False
     if finished: return
     raise KeyboardInterrupt(f'go on with: msca train --out {args.out} --resume' if (Path(args.out)/'options.json').is_file() else '')
@@ -418,17 +426,19 @@ def _train(args, device):
     from msca.learning.run import TrainingRun
     from msca.learning.states import kept_states
     out, cache, recipe = Path(args.out), None if args.no_cache else cache_folder(args.cache), training_recipe(args)
-    train_scenes, valid_scenes, label_set = training_scenes(args.data, args.procedural, args.labels, recipe.size, args.seed, args.format, args.only, args.palette)
+    scenes = training_scenes(args.data, args.procedural, args.labels, recipe.size, args.seed, args.format, args.only,
+                             args.palette)
+    train_scenes, valid_scenes, label_set = scenes
     check_record(out, train_scenes, valid_scenes)
     variant, shape, recipe = chosen_model(args, recipe, len(label_set))
     parser = SegmenterToCome() if args.parser_epochs else None
-    run = TrainingRun(out, train_scenes, valid_scenes, label_set, recipe, shape, parser, args.vgg_weights, device, args.init, variant, cache)
+    run = TrainingRun(out, *scenes, recipe, shape, parser, args.vgg_weights, device, args.init, variant, cache)
     if kept_states(out): run.resume()
     print(f'{len(train_scenes)} scenes to learn from, {len(valid_scenes)} held out, on {device}')
     if parser: print(f'parser: {args.parser_epochs} epoch' + 's'*(args.parser_epochs != 1))
     print(run.describe())
     with keep_options(args), main_first():
-        if parser: parser.net = trained_segmenter(out, train_scenes, valid_scenes, label_set, args, recipe.size, device, cache)
+        if parser: parser.net = trained_segmenter(out, *scenes, args, recipe.size, device, cache)
     keep_record(out, train_scenes, valid_scenes, run_options(args).data)
     _run(run, [epoch_lines(), *([tensorboard_log(out)] if args.tensorboard else [])])
     if not run.stopped: print(f'{out}: trained; msca synth --model {out} --layout L.png --exemplar X.jpg')
