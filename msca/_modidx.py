@@ -571,6 +571,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'msca.data.annotations._labelme_shape': ( 'data.annotations.html#_labelme_shape',
                                                                                  'msca/data/annotations.py'),
                                        'msca.data.annotations._left_out': ('data.annotations.html#_left_out', 'msca/data/annotations.py'),
+                                       'msca.data.annotations._pixels': ('data.annotations.html#_pixels', 'msca/data/annotations.py'),
                                        'msca.data.annotations._placed': ('data.annotations.html#_placed', 'msca/data/annotations.py'),
                                        'msca.data.annotations._read_all': ('data.annotations.html#_read_all', 'msca/data/annotations.py'),
                                        'msca.data.annotations._run_lengths': ( 'data.annotations.html#_run_lengths',
