@@ -317,3 +317,32 @@ def test_committed_results_know_these_splits(name):
     path = Path(os.environ['MSCA_DATA'])/name
     if not path.is_dir(): pytest.skip(f'MSCA_DATA has no {name}')
     assert len(open_dataset(path, None, SCENE_LABELS).split('val')) == HELD_OUT[name]
+
+
+def test_a_run_knows_its_data_wherever_they_are(tmp_path):
+    from msca.commands.training import check_record, keep_record, known_places
+    here, run = fill(tmp_path/'here', [f'{c}{k}0' for c in 'ab' for k in range(6)]), tmp_path/'run'
+    (here/'val.txt').write_text('a00\na10\nb00\nb10')
+    run.mkdir()
+    sides = lambda folder: split_scenes(MixedScenes([SceneFolder(folder, None)]))
+    check_record(run, *sides(here))                                           # nothing to compare with yet
+    keep_record(run, *sides(here), [str(here)])
+    there = here.rename(tmp_path/'there')
+    check_record(run, *sides(there))
+    assert 'give its new place with --data' in complaint(known_places, [str(here)], run)
+    keep_record(run, *sides(there), [str(there)])
+    there.rename(here)
+    assert known_places([str(there)], run) == [str(here)]                     # where it has been before
+    (here/'val.txt').write_text('a00\na10\nb00\nb20')
+    line = complaint(check_record, run, *sides(here))
+    assert 'missing (b20)' in line and '--init' in line
+    (run/'data.json').write_text('[]')
+    assert 'damaged' in complaint(check_record, run, *sides(here))
+
+
+def test_eight_photos_are_split_alike_whatever_their_folder_is_called(tmp_path):
+    names = [f'IMG_{k:04}' for k in range(8)]
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        a, b = (split_scenes(MixedScenes([SceneFolder(fill(tmp_path/name, names), None)])) for name in ('here', 'there'))
+    assert [[n.split('/')[1] for n in side.names] for side in a] == [[n.split('/')[1] for n in side.names] for side in b]

@@ -11,6 +11,7 @@ __all__ = ['READERS', 'filled_polygons', 'drawn_shape', 'Shape', 'Annotated', 'A
 import math
 import os
 import shutil
+import warnings
 from base64 import b64decode
 from collections import Counter
 from collections.abc import Callable
@@ -51,7 +52,13 @@ def filled_polygons(
     "The pixels of an area as the COCO library paints it: near borders belong to it, far ones do not."
     mask, (w, h) = _coco_library(), size
     rings = [ring.ravel().tolist() for p in polygons if len(ring := _finite(p)) > 2]
-    return mask.decode(mask.merge(mask.frPyObjects(rings, h, w))).astype(bool) if rings else np.zeros((h, w), dtype=bool)
+    return _pixels(mask.merge(mask.frPyObjects(rings, h, w))) if rings else np.zeros((h, w), dtype=bool)
+
+def _pixels(rle):
+    "The area of a run-length code of the COCO library, bool `H×W`."
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', DeprecationWarning)   # the library speaks to NumPy as before version 2
+        return _coco_library().decode(rle).astype(bool)
 
 def drawn_shape(
     kind:str,  # 'polygon', 'rectangle', 'oriented_rectangle', 'circle' (center, a point on it), 'line', 'linestrip' or 'point'
@@ -236,8 +243,7 @@ def _coco_area(outline, size):
     return lambda: _decoded(outline | {'counts': counts}, size)
 
 def _decoded(rle, size):
-    mask = _coco_library()
-    return mask.decode(mask.frPyObjects(rle, *size[::-1]) if isinstance(rle['counts'], list) else rle).astype(bool)
+    return _pixels(_coco_library().frPyObjects(rle, *size[::-1]) if isinstance(rle['counts'], list) else rle)
 
 def _run_lengths(text):
     "The counts in a compressed code: 5 bits a letter, lowest first, each from the third on as the difference to the last but one."
@@ -258,7 +264,8 @@ def unpacked_runs(
     wanted:int,  # how many values there should be
 ) -> np.ndarray:  # `uint8`, one-dimensional
     "The values in a code of Label Studio's brush; `ValueError` where it does not hold as many as are wanted."
-    bits, at = np.unpackbits(np.array(code, dtype=np.uint8)), 0
+    try: bits, at = np.unpackbits(np.frombuffer(bytes(list(code)), dtype=np.uint8)), 0
+    except (TypeError, ValueError): raise ValueError('a brush stroke that is no list of bytes') from None
     def read(n):
         nonlocal at
         at += n

@@ -532,7 +532,7 @@ def split_scenes(
 def _split_few(scenes, least):
     "The two sides of a source that has no split of its own, with as few held out as may be; None if it has one or too few photos."
     names = list(dict.fromkeys(scenes.names))
-    found = split_at_least(names, least)
+    found = split_at_least([n.split('/', 1)[1] for n in names] if hasattr(scenes, 'sources') else names, least)   # whatever the folder is called
     if found is None or any(getattr(s, 'sides', None) for s in getattr(scenes, 'sources', [scenes])): return None
     train, valid, whole = found
     if not whole:
