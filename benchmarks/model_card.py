@@ -84,6 +84,42 @@ def parser_table(report):
     return '\n'.join([f"| IoU in % | {' | '.join(sets)} |", '|---|'+'---:|'*len(sets), *lines, *total])
 
 
+HELD_OUT = [  # of results/held-out-NAME.json and held-out-references.json: title, key of the measure, text
+    ('LPIPS-VGG', 'lpips_vgg', lambda r: span(r['mirroring']['lpips_vgg'], '{:.3f}')), ('LPIPS-Alex', 'lpips_alex', lambda r: span(r['mirroring']['lpips_alex'], '{:.3f}')),
+    ('PSNR in dB', None, lambda r: span(r['mirroring']['psnr'], '{:.1f}')), ('SSIM', None, lambda r: span(r['mirroring']['ssim'])),
+    ("high-frequency energy, of the truth's (median)", None, lambda r: f"{r['mirroring']['high_frequency_median']:.2f}"),
+    ('copying: how much nearer to the exemplar than to the truth (LPIPS-Alex)', 'copying', lambda r: span(r['mirroring']['copying'])),
+    ('right exemplar nearer to the truth than another: color / LPIPS-Alex', None, lambda r: pair(*r['right_exemplar_nearer'].values()) if 'right_exemplar_nearer' in r else ''),
+    ("layout recognized by DeepLab", 'deeplab', lambda r: f"{r['mirroring']['deeplab']['value']:.0%}" + (f" (on the photos {r['deeplab']['photos']:.0%})" if 'deeplab' in r else '')),
+    ('swaps: Fréchet distance, AlexNet', 'alexnet', lambda r: f"{r['swaps']['alexnet']['frechet']:.1f}"), ('… precision / recall', 'alexnet', lambda r: pair(*(r['swaps']['alexnet'][k] for k in ('precision', 'recall')))),
+    ('swaps: Fréchet distance, EfficientNet-Lite0', 'efficientnet', lambda r: f"{r['swaps']['efficientnet']['frechet']:.0f}"),
+    ('… precision / recall', 'efficientnet', lambda r: pair(*(r['swaps']['efficientnet'][k] for k in ('precision', 'recall'))))]
+
+
+def held_out_table(names, size=256):
+    "Models and references on the fixed list of held-out photos; † where a network or its kin was in a model's losses."
+    models = {n: read(f'held-out-{n}') for n in names}
+    references = read('held-out-references')['references'] if (ROOT/'results'/'held-out-references.json').is_file() else {}
+    plain = lambda text: text.split(' (')[0]  # references without intervals
+    rows = [(title, lambda r, key=key, text=text: (text(r)+'†'*(key in r['in_losses'])) if 'in_losses' in r else plain(text(r))) for title, key, text in HELD_OUT]
+    n = next(iter(models.values()))
+    return table(f"{n['photos']} held-out photos, {size}×{size}; {n['swaps']['alexnet']['pictures']} swaps", models | references, rows)
+
+
+def held_out_text(name):
+    "What was measured of a model on the fixed list, as Markdown; nothing where there is no such report."
+    if not (ROOT/'results'/f'held-out-{name}.json').is_file(): return ''
+    report = read(f'held-out-{name}')
+    marked = f"† {', '.join(report['in_losses'])}: a network in its losses, or kin of one." if report['in_losses'] else 'None of these networks, nor kin of one, was in its losses.'
+    few = ' Fewer than ten swaps per feature number: these distances are too high, and compare only with each other.' if report['swaps']['alexnet']['few'] else ''
+    return f"""`{report['made_by']['command']}` ({report['made_by']['date']}), everything in `results/held-out-{name}.json`: 40 photos of SIFT Flow, 20 of LabelMe Facade and 15 of MSRC, each painted from itself mirrored, and in the style
+of four photos of other places. Beside it, pictures that no model painted. {marked}{few} Networks in its losses: {', '.join(report['networks_in_losses'] or ['none'])}.
+
+{held_out_table([name])}
+
+"""
+
+
 def measured(name):
     "Everything that was measured, as Markdown."
     report = read(name)
@@ -91,7 +127,7 @@ def measured(name):
     said = f"`{about['command']}` (seed {about['seed']}, {about['date']}; held out {about['held_out']}), everything in `results/{name}.json`"
     if 'msrc_v2' in about: said += f"; MSRC by `{about['msrc_v2']['command']}`, {about['msrc_v2']['why']}"
     tables = ([photo_table(report)] if 'sets' in report else []) + [swap_table({'': report})]
-    return '\n\n'.join([f"{said}{'; means with 95 % bootstrap intervals' if 'sets' in report else ''}:", *tables])
+    return held_out_text(name) + '\n\n'.join([f"{said}{'; means with 95 % bootstrap intervals' if 'sets' in report else ''}:", *tables])
 
 
 def card(name):

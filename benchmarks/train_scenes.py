@@ -43,7 +43,7 @@ from msca.learning.semantic import (
 )
 from msca.model.checkpoint import load_synthesizer, save_synthesizer
 from msca.model.segmenter import load_segmenter
-from msca.pretrained.synthesizer import PRETRAINED
+from msca.pretrained.models import PRETRAINED
 
 FOLDERS = 'siftflow', 'labelmefacade', 'camvid'  # of $MSCA_DATA: photos that hold 256×256
 SIDE, CROP, CROPS, WHOLE = 256, 128, 8, 2  # pixels, pixels, crops a batch, whole photos a batch

@@ -41,7 +41,7 @@ BAD_PHOTOS = {
     'below a file': (lambda p, s: p.parent.joinpath('x').touch(), 'no such file'),
     'narrow': (lambda p, s: Image.new('RGB', (15, 200)).save(p), '15×200'),
     'long': (lambda p, s: Image.new('1', (8193, 16)).save(p), '8193×16'),
-    'bomb': (lambda p, s: Image.new('1', (20000, 9000)).save(p), '8192'),
+    'bomb': (lambda p, s: Image.new('1', (20000, 9000)).save(p), '134 million'),
     'damaged': (lambda p, s: p.write_bytes(b'\xff'.join([png_bytes(s, p)[:1500], bytes(3000)])), 'in.png'),
 }
 

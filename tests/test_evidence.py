@@ -15,17 +15,10 @@ from msca.data.datasets import ProceduralScenes, SceneFolder, place_of, write_sc
 from msca.data.render import procedural_scene
 from msca.data.scene import Scene
 from msca.evidence import metrics
-from msca.evidence.metrics import (
-    PAPER_METRICS,
-    SQUEEZENET_METRICS,
-    Backbones,
-    FrechetDistance,
-    Unavailable,
-    build_metrics,
-    inception_network,
-    lpips_network,
-    picture_batch,
-)
+from msca.evidence.distributions import FrechetDistance, inception_network
+from msca.evidence.metrics import PAPER_METRICS, SQUEEZENET_METRICS, Backbones, build_metrics
+from msca.evidence.perceptual import lpips_network
+from msca.evidence.protocol import Unavailable, picture_batch
 from msca.evidence.retrieval import LabelIndex, Retrieving, build_tasks, label_histogram
 from msca.evidence.tasks import Mirroring, Restyling, fit_scene
 from msca.model.features import vgg19_features
@@ -54,14 +47,14 @@ def test_lpips_reads_a_vgg16_file_and_agrees_with_the_package(pictures, tmp_path
     trunk = {k: v for part in direct.net.children() for k, v in part.state_dict().items()}
     save_file({f'features.{k}': v for k, v in trunk.items()} | {'classifier.0.bias': torch.zeros(3)}, tmp_path/'vgg16.safetensors')
     made, truth = pictures
-    lpips = one('lpips', vgg16=str(tmp_path/'vgg16.safetensors'))
+    lpips = one('lpips_vgg', vgg16=str(tmp_path/'vgg16.safetensors'))
     with torch.inference_mode(): expected = direct(made/127.5-1, truth/127.5-1).flatten()
     values = lpips(made, truth)
     assert values.dtype == torch.float64 and torch.allclose(values, expected.double(), atol=1e-4) and (values > 0).all()
     assert (lpips(truth, truth) == 0).all()
     assert torch.equal(torch.cat([lpips(made[:1], truth[:1]), lpips(made[1:], truth[1:])]), values)
     save_file({'features.0.weight': torch.zeros(64, 3, 3, 3)}, tmp_path/'other.safetensors')
-    with pytest.raises(InputError, match='no VGG-16 weights'): lpips_network(tmp_path/'other.safetensors')
+    with pytest.raises(InputError, match='no VGG-16 weights'): lpips_network('vgg', tmp_path/'other.safetensors')
 
 
 class First(torch.nn.Module):
@@ -89,7 +82,7 @@ def test_fid_reads_an_inception_file_and_agrees_with_torchmetrics(pictures, tmp_
     ours, theirs = FrechetDistance(First(net)), FrechetInceptionDistance(First(direct))
     theirs.update(truth, real=True)
     theirs.update(made, real=False)
-    with pytest.warns(UserWarning, match='4 pictures for 32 features'):
+    with pytest.warns(UserWarning, match='4 pictures for 32 features, fewer than ten'):
         for i in range(4): ours.update(made[i:i+1], truth[i:i+1])
         value = ours.compute()
     assert value == pytest.approx(float(theirs.compute()), rel=1e-4)
@@ -111,7 +104,7 @@ def test_failed_downloads_are_reasons_not_crashes(monkeypatch):
     def no_network(*args, **kwargs): raise OSError('no network')
     monkeypatch.setattr(torch.hub, 'load_state_dict_from_url', no_network)
     monkeypatch.setattr('torchvision.models._api.load_state_dict_from_url', no_network)
-    names = dict.fromkeys(('lpips', 'fid', 'style', *SQUEEZENET_METRICS))
+    names = dict.fromkeys(('lpips_vgg', 'lpips_alex', 'frechet_alexnet', 'fid', 'style', *SQUEEZENET_METRICS))
     missing = build_metrics(names)
     assert [m.name for m in missing] == list(names) and all(isinstance(m, Unavailable) for m in missing)
     assert all('downloaded' in m.reason and '\n' not in str(m) and len(str(m)) < 300 for m in missing)
@@ -120,7 +113,7 @@ def test_failed_downloads_are_reasons_not_crashes(monkeypatch):
 def test_missing_packages_and_segmenters_are_reasons(monkeypatch):
     monkeypatch.setattr(metrics, 'find_spec', lambda name: None)
     reasons = {m.name: m.reason for m in build_metrics(PAPER_METRICS[:4]+('pixel_accuracy',))}
-    assert 'package lpips' in reasons['lpips'] and 'package torchmetrics' in reasons['psnr'] and 'segmenter' in reasons['pixel_accuracy']
+    assert 'package lpips' in reasons['lpips_vgg'] and 'package torchmetrics' in reasons['psnr'] and 'segmenter' in reasons['pixel_accuracy']
     with pytest.raises(InputError, match="unknown metric 'beauty'"): build_metrics(['beauty'])
 
 

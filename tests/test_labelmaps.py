@@ -1,11 +1,13 @@
 "Label maps in the forms in which people have them: what is read, what is refused, and that the exported program reads the same."
 import io
 import json
+import re
 import struct
 import subprocess
 import sys
 import warnings
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -466,3 +468,157 @@ def test_arrays_are_ids_and_nothing_else():
     for a in (np.zeros((16, 16), np.int64), np.full((16, 16), 255, np.uint8), np.ones((16, 16), bool)):
         ids, remarks = read_map(a, SCENE_LABELS)
         assert (ids == a).all() and ids.dtype == np.uint8 and not remarks
+
+
+# ---- the table of the docs --------------------------------------------------------------------------------------------------
+
+PAGE = Path(__file__).parents[1]/'docs'/'pages'/'howto'/'label-maps.md'
+ROWS = dict(re.split(r' \| ', line.strip('| \n'), maxsplit=1) for line in PAGE.read_text().split('|---|---|\n')[1].split('\n\n')[0].splitlines())
+IDS = np.kron([[SKY, WATER], [TREE, ROAD]], np.ones((16, 16), int)).astype(np.uint8)
+
+
+def _lists(kind, text): return lambda d: ((d/kind).write_text(text), load_labels(Image.fromarray(np.array([(1, 2, 3), (4, 5, 6), (7, 8, 9), (250, 9, 9)], np.uint8)[NUMBERS]), palette=d/kind))[1]
+
+
+NUMBERS = np.kron([[0, 1], [2, 3]], np.ones((16, 16), int)).astype(np.uint8)
+NAMES = 'sky', 'water', 'tree', 'road'
+FOUR = list(zip(NAMES, ((1, 2, 3), (4, 5, 6), (7, 8, 9), (250, 9, 9))))
+OFF = np.where((IDS == WATER)[..., None], np.array((0x20, 0x50, 0xc8), np.uint8), OWN[IDS])
+SMOOTH = Image.fromarray(OWN[IDS.repeat(3, 0).repeat(3, 1)]).resize((32, 32), Image.Resampling.BICUBIC)
+
+
+def _with_names(names, numbers=NUMBERS):
+    def read(d):
+        (d/'names.txt').write_text('\n'.join(names))
+        return load_labels(Image.fromarray(numbers), classes=d/'names.txt')
+    return read
+
+
+def _json_classes(d):
+    (d/'a.json').write_text(json.dumps([dict(id=i+1, name=n) for i, n in enumerate(NAMES)]))
+    return load_labels(Image.fromarray(NUMBERS+1), classes=d/'a.json')
+
+
+def _saved(im, kind='png', **options):
+    def read(d):
+        im.save(d/f'a.{kind}', **options)
+        return load_labels(d/f'a.{kind}')
+    return read
+
+
+def _recognized(d):
+    save_image(indexed_image(IDS, SCENE_LABELS), d/'a.png')
+    (d/'b.txt').write_text('9 9 9 tree')
+    return load_labels(d/'a.png', palette=d/'b.txt')
+
+
+def _low(d):
+    (d/'a.png').write_bytes(png(IDS, 4))
+    return load_labels(d/'a.png')
+
+
+PRESENT = np.array([SKY, WATER, TREE, ROAD])
+TABLE = {   # what people have -> a function of a scratch folder that reads it, and what comes out where that is not `IDS`
+    'gray PNG, values are ids, 255 = unlabelled': (_saved(Image.fromarray(IDS)), IDS),
+    'gray PNG of 16 bits, values are ids': (_saved(Image.fromarray(IDS.astype(np.uint16))), IDS),
+    'gray PNG of 2 or 4 bits': (_low, IDS),
+    "PNG painted in the model's colors, black = unlabelled": (_saved(Image.fromarray(OWN[IDS])), IDS),
+    'indexed PNG, numbers are ids, any colors': (_saved(indexed(IDS, [(1, k, 2) for k in range(17)])), IDS),
+    "indexed PNG or GIF in the model's colors, in another order": (_saved(indexed(3-NUMBERS, OWN[PRESENT[::-1]]), 'gif'), IDS),
+    'indexed PNG in grays, as optimizers save gray maps': (_saved(indexed(NUMBERS, [(k, k, k) for k in PRESENT])), IDS),
+    'transparent parts, whatever kind of file': (_saved(indexed(NUMBERS, OWN[PRESENT]), transparency=3), np.where(IDS == ROAD, UNLABELLED, IDS)),
+    'a map that `msca parse` wrote, beside one of another tool': (_recognized, IDS),
+    'ids of another label set, with its `classes.txt` beside them or as `--classes`': (_with_names(NAMES), IDS),
+    'classes of which some have no counterpart': (_with_names((*NAMES[:3], 'pagoda')), np.where(IDS == ROAD, UNLABELLED, IDS)),
+    '`background`, `_background_`, `void` in the list of classes': (_with_names(('_background_', *NAMES[1:])), np.where(IDS == SKY, UNLABELLED, IDS)),
+    "labelme's `labels.txt`, which begins with `__ignore__`": (_with_names(('__ignore__', *NAMES)), IDS),
+    'COCO-like JSON categories': (_json_classes, IDS),
+    "other colors, with CVAT's `labelmap.txt`": (_lists('labelmap.txt', ''.join(f'{n}:{r},{g},{b}::\n' for n, (r, g, b) in FOUR)), IDS),
+    'other colors, with `class_dict.csv`': (_lists('class_dict.csv', 'name,r,g,b\n'+''.join(f'{n},{r},{g},{b}\n' for n, (r, g, b) in FOUR)), IDS),
+    'other colors, with a GIMP palette': (_lists('mine.gpl', 'GIMP Palette\n#\n'+''.join(f'{r} {g} {b}\t{n}\n' for n, (r, g, b) in FOUR)), IDS),
+    'other colors, with a text file of lines `R G B name` or `#RRGGBB name`': (_lists('colors.txt', ''.join(f'{r} {g} {b} {n}\n' for n, (r, g, b) in FOUR)), IDS),
+    'smoothed edges': (_saved(SMOOTH), None),
+    'a color that is a little off': (_saved(Image.fromarray(OFF)), None),
+    'a color that no class has': (_saved(Image.fromarray(np.where((IDS == ROAD)[..., None], np.uint8(255), OWN[IDS]))), None),
+    "a map turned into web colors (`convert('P')`)": (_saved(Image.fromarray(OWN[IDS]).convert('P')), None),
+    'a mask of only 0 and 255': (_saved(Image.fromarray(NUMBERS//2*255)), NUMBERS//2*255),
+    'grays in a palette that can be read in two ways': (_saved(indexed(NUMBERS//2, [(0,)*3, (255,)*3])), None),
+    'JPEG': (_saved(Image.fromarray(OWN[IDS]), 'jpg'), None),
+    'half-transparent pixels': (_saved(Image.fromarray(np.dstack([OWN[IDS], np.full(IDS.shape, 200, np.uint8)]))), None),
+    'ids saved as RGB': (_saved(Image.fromarray(IDS).convert('RGB')), None),
+    'instance numbers, such as 26001': (_saved(Image.fromarray(IDS.astype(np.uint16)+26001)), None),
+    'nothing labelled': (_saved(Image.new('L', (32, 32), UNLABELLED)), None)}
+
+
+def test_the_table_is_whole(): assert set(ROWS) == set(TABLE)
+
+
+@pytest.mark.parametrize('have', TABLE)
+def test_table(have, tmp_path):
+    "Read as the table says, or refused or remarked on in its words."
+    read, wanted = TABLE[have]
+    does = ROWS[have]
+    quoted = next((q for q in re.findall('`([^`]+)`', does) if len(q) > 28 or ' ' in q and '--' not in q), None)
+    if wanted is None:
+        assert does.startswith('refused') and quoted in complaint(read, tmp_path)
+        return
+    got, said = quiet(read, tmp_path)
+    assert (got == wanted).all() and not does.startswith('refused')
+    if 'warning' in does: assert quoted in said[0]
+    else: assert not said
+
+
+@pytest.mark.parametrize('im', [SMOOTH, Image.fromarray(OFF), Image.fromarray(np.dstack([OWN[IDS], np.full(IDS.shape, 200, np.uint8)]))], ids=['smooth', 'off', 'half'])
+def test_snap_reads_what_the_table_says(im): assert (quiet(load_labels, im, snap=True)[0] == IDS).mean() > .95
+
+
+# ---- the commands' options -----------------------------------------------------------------------------------------------------
+
+def told(*argv):
+    "What `read_told_maps` makes of a command line of `msca synth`."
+    from msca.commands.options import command_parser, read_told_maps
+    from msca.commands.picture import COMMANDS
+    args = command_parser(COMMANDS).parse_args(['synth', '--exemplar', 'x.png', *map(str, argv)])
+    read_told_maps(args, SCENE_LABELS)
+    return args
+
+
+def test_options_for_two_maps(tmp_path):
+    "A layout in one palette, an exemplar's map in another one's numbers; without such options the files go on as they are."
+    (tmp_path/'a.txt').write_text(''.join(f'{r} {g} {b} {n}\n' for n, (r, g, b) in FOUR))
+    (tmp_path/'b.txt').write_text('\n'.join(NAMES[::-1]))
+    Image.fromarray(np.array([c for _, c in FOUR], np.uint8)[NUMBERS]).save(tmp_path/'a.png')
+    Image.fromarray(3-NUMBERS).save(tmp_path/'b.png')
+    maps = '--layout', tmp_path/'a.png', '--exemplar-layout', tmp_path/'b.png', '--palette', tmp_path/'a.txt'
+    args = told(*maps, '--exemplar-classes', tmp_path/'b.txt')
+    assert (args.layout == IDS).all() and (args.exemplar_layout == IDS).all() and args.palette is None
+    assert told(*maps).layout == str(tmp_path/'a.png')
+    SMOOTH.save(tmp_path/'s.png')
+    assert set(np.unique(quiet(told, '--layout', tmp_path/'s.png', '--snap')[0].layout)) == set(np.unique(IDS))
+    with pytest.raises(InputError, match='no such file'): told(*maps, '--exemplar-palette', tmp_path/'gone.txt')
+
+
+def test_palette_of_a_dataset(tmp_path):
+    "Painted maps in a folder: read with a palette file, in the folder's own classes and in the shared ones."
+    from msca.data.published import dataset_class, open_dataset
+    for part in ('images', 'labels'): (tmp_path/'data'/part).mkdir(parents=True)
+    save_image(np.zeros((32, 32, 3), np.uint8), tmp_path/'data'/'images'/'a.png')
+    Image.fromarray(np.array([c for _, c in FOUR], np.uint8)[NUMBERS]).save(tmp_path/'data'/'labels'/'a.png')
+    (tmp_path/'data'/'classes.txt').write_text('road\nsky\ntree\nwater\n')
+    (tmp_path/'labelmap.txt').write_text('background:0,0,0::\nlamp:9,9,9::\n'+''.join(f'{n}:{r},{g},{b}::\n' for n, (r, g, b) in FOUR))
+    own = open_dataset(tmp_path/'data', palette=tmp_path/'labelmap.txt')
+    assert (own[0].labels == np.array([1, 3, 2, 0])[NUMBERS]).all() and 'lamp' in own.remarks[-1]
+    assert (open_dataset(tmp_path/'data', label_set=SCENE_LABELS, palette=tmp_path/'labelmap.txt')[0].labels == IDS).all()
+    assert 'not in the palette' in complaint(lambda: dataset_class(tmp_path/'data').survey(tmp_path/'data')[0])
+    (tmp_path/'other.txt').write_text('1 2 3 lamp\n')
+    assert 'no class in it is one of' in complaint(open_dataset, tmp_path/'data', palette=tmp_path/'other.txt')
+
+
+def test_check_remarks_on_masks(tmp_path):
+    from msca.data.check import check_dataset
+    for part in ('images', 'labels'): (tmp_path/part).mkdir()
+    for k in range(3):
+        save_image(np.full((32, 32, 3), k, np.uint8), tmp_path/'images'/f'{k}.png')
+        Image.fromarray(NUMBERS//2*255).save(tmp_path/'labels'/f'{k}.png')
+    (tmp_path/'classes.txt').write_text('lawn\n')
+    assert any('0 and 255' in line for line in check_dataset(tmp_path).lines())

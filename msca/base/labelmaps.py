@@ -72,6 +72,7 @@ def _stretch(img):
 
 def _head(img):
     "The beginning of an image's file; empty where it has none."
+    if head := getattr(img, 'head', b''): return head   # of bytes in memory, see `open_image`
     try:
         with open(img.filename, 'rb') as f: return f.read(512)
     except (OSError, AttributeError, TypeError, ValueError): return b''
@@ -221,7 +222,7 @@ def _meant_colors(colors, solid, rgb, label_set, name):
         first, second = np.sort(apart)[:2]
         if first > 10 or second < 2 * first: raise InputError(unknown_colors(rgb[(rgb == colors[k]).all(-1)], label_set, False, name))
         meant[k] = apart.argmin()
-    return meant, shown, lab
+    return meant, shown
 
 def snap_colors(
     rgb:np.ndarray,      # `uint8`, `H×W×3`: a map painted in the palette, with mixed colors along its edges
@@ -234,7 +235,7 @@ def snap_colors(
     index = index.reshape(rgb.shape[:2])
     colors = np.stack([packed >> 16, packed >> 8 & 255, packed & 255], -1).astype(np.uint8)
     solid = np.bincount(index[_patches(index, 3)], minlength=len(colors)) > 0
-    meant, shown, lab = _meant_colors(colors, solid, rgb, label_set, name)
+    meant, shown = _meant_colors(colors, solid, rgb, label_set, name)
     ids = meant[index]
     patches = np.where(_patches(ids, 2) & (ids >= 0), ids, -1)
     reach = lambda r: {k: _grown(patches == k, r) for k in np.unique(patches) if k >= 0}
@@ -243,14 +244,25 @@ def snap_colors(
     for r in (2, 4, 8, 16):
         if not todo.any(): break
         near, (y, x) = reach(r), np.nonzero(todo)
-        apart = np.linalg.norm(rgb_to_lab(rgb[y, x])[:, None] - lab, axis=-1)
-        for k in range(n + 1): apart[~near[k][y, x] if k in near else slice(None), k] = np.inf
-        found = np.isfinite(apart.min(1))
-        ids[y[found], x[found]] = apart[found].argmin(1)
+        ids[y, x] = _parts_of(rgb[y, x], {k: near[k][y, x] for k in near}, shown)
         todo = ids < 0
     if todo.any(): raise InputError(unknown_colors(rgb[todo], label_set, False, name))
     moved = int(strange + np.isin(index, np.flatnonzero([m >= 0 and tuple(c) != tuple(shown[m]) for m, c in zip(meant, colors)])).sum())
     return np.where(ids == n, UNLABELLED, ids).astype(np.uint8), moved
+
+def _parts_of(rgb, beside, shown):
+    "For mixed pixels the nearer of the two classes beside them whose mixture they are most likely; -1 where no class is beside them."
+    ids, least = np.full(len(rgb), -1), np.full(len(rgb), np.inf)
+    for a in beside:
+        ids[beside[a] & (ids < 0)] = a                                  # perhaps the only one
+        for b in (b for b in beside if b < a):
+            line = shown[b] - shown[a]
+            share = ((rgb - shown[a]) @ line / (line @ line)).clip(0, 1)
+            apart = np.linalg.norm(shown[a] + share[:, None] * line - rgb, axis=-1)
+            better = beside[a] & beside[b] & (apart < least)
+            ids[better], least[better] = np.where(share < .5, a, b)[better], apart[better]
+    return ids
+
 
 def _between(ids, patches, near, shown):
     "Pixels of a class's exact color that are only a mixture of two classes beside them."

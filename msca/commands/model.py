@@ -111,8 +111,8 @@ def labels(args):
     from msca.pretrained.models import model_folder
     label_set = LabelSet.from_dict(read_config(model_folder(args.model))['label_set'])
     for i, name, color in _all_rows(label_set):
-        print(f"{i:3d}  #{bytes(color).hex()}  {' '.join(f'{v:3d}' for v in color)}  {f'({name})' if i == UNLABELLED else name}")
-    for file in write_labels(label_set, out) if out else (): print(file)
+        print(f"{i:3d}  #{bytes(color).hex()}  {f'({name})' if i == UNLABELLED else name}")
+    if out: write_labels(label_set, out)
 
 # %% ../../nbs/970_commands.model.ipynb #2e3c3a86
 def _formats(text):

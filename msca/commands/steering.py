@@ -62,7 +62,7 @@ def _interpolate_arguments(p):
 # %% ../../nbs/920_commands.steering.ipynb #c63c1d1f
 def _masks(args, ids, s):
     "The masks that --mask or --assign ask for, for a layout of these ids."
-    from msca.steering.interpolation import class_masks, linear_masks, painted_masks, radial_masks
+    from msca.steering.masks import class_masks, linear_masks, painted_masks, radial_masks
     n = len(args.exemplars)
     for name, j in args.assign or ():
         if j >= n: raise InputError(f"--assign {name}={j+1}: there are {n} exemplars")

@@ -25,8 +25,9 @@ from .models import best_device, choose_segmenter, is_on_hub, load_painter, mode
 from ..steering.explain import Explanation, explain_synthesis
 from ..steering.extrapolation import extrapolate as blend_windows
 from ..steering.extrapolation import panorama as paint_panorama
-from ..steering.interpolation import interpolate_space as mix_in_space
-from ..steering.interpolation import interpolate_styles, normalized_masks, path_weights, read_target
+from ..steering.interpolation import interpolate_styles, path_weights, read_target
+from ..steering.masks import interpolate_space as mix_in_space
+from ..steering.masks import normalized_masks
 
 # %% ../../nbs/820_pretrained.synthesizer.ipynb #df785dbc
 class Synthesizer:
