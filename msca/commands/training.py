@@ -198,7 +198,7 @@ def check_run_folder(
     "A new run needs a new or empty folder, a resumed one a started one."
     if out.exists() and not out.is_dir(): raise InputError(f"{out}: is a file; --out names a folder")
     check_writable(out/'model.safetensors')
-    if not resume and out.is_dir() and any(out.iterdir()):
+    if not resume and out.is_dir() and any(p.name not in ('.lock', '.lock.json') for p in out.iterdir()):
         raise InputError(f"{out}: not empty; give --resume to go on with that run, or name a new folder")
     if resume and not ((out/'options.json').is_file() or any(out.glob('training*.pt'))):
         raise InputError(f"{out}: nothing to resume there (no options.json, no training.pt)")
