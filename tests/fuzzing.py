@@ -103,16 +103,16 @@ def inputs(draw, seeds):
 @dataclass
 class Target:
     "Something that reads a file."
-    name: str
-    file: str                             # where the input is put, in the scratch folder
-    seeds: list                           # real files, as bytes
-    read: Callable                        # called with the path; what it gives is compared
-    slow: bool = False                    # a command that computes: a quarter as many inputs
-    same: Callable = None                 # (real file, damaged file, what was read) → whether that may be; None: not compared
-    inputs: int = 0
-    refused: int = 0
-    slowest: float = 0.
-    violations: list = field(default_factory=list)
+    name:str
+    file:str                             # where the input is put, in the scratch folder
+    seeds:list                           # real files, as bytes
+    read:Callable                        # called with the path; what it gives is compared
+    slow:bool = False                    # a command that computes: a quarter as many inputs
+    same:Callable = None                 # (real file, damaged file, what was read) → whether that may be; None: not compared
+    inputs:int = 0
+    refused:int = 0
+    slowest:float = 0.
+    violations:list = field(default_factory=list)
 
 
 def saved(image, kind, **how):
