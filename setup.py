@@ -1,13 +1,14 @@
 "Package build; every field comes from settings.ini."
 from configparser import ConfigParser
 from pathlib import Path
+
 from setuptools import find_packages, setup
 
 config = ConfigParser(delimiters=["="], interpolation=None)
 config.read(Path(__file__).parent / "settings.ini", encoding="utf-8")
 cfg = config["DEFAULT"]
 
-extras = {name: cfg[f"{name}_requirements"].split() for name in ("app", "evidence", "distributed", "export", "scenes", "huggingface")}  # `dev` has them all
+extras = {name: cfg[f"{name}_requirements"].split() for name in ("app", "evidence", "distributed", "export", "scenes", "huggingface", "photos", "annotations")}  # `dev` has them all
 
 setup(
     name=cfg["lib_name"], version=cfg["version"], description=cfg["description"], author=cfg["author"],

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from msca.data.scene import write_whole
+from msca.base.files import write_whole
 from msca.learning.history import read_history
 from msca.model.checkpoint import load_synthesizer
 

@@ -26,13 +26,13 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import ImageOps
 import torch
-
 from deeplab import Judge
+from PIL import ImageOps
+
 from msca import SCENE_LABELS, Synthesizer
 from msca.base.labels import InputError
-from msca.data.datasets import place_of
+from msca.data.places import place_of
 from msca.data.published import open_dataset
 from msca.evidence.distributions import coverage, frechet_distance
 from msca.evidence.metrics import Backbones, build_metrics, family, loss_networks

@@ -26,13 +26,14 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import PIL
 import torch
+from train_shipped import every
 
+from msca.base.files import write_whole
 from msca.base.labels import SCENE_LABELS, one_hot
 from msca.data.datasets import ProceduralScenes, SceneFolder
-from msca.data.scene import image_to_tensor, write_whole
+from msca.data.scene import image_to_tensor
 from msca.learning.samples import EpochDataLoader, PairDataset, PhotoStore, cross_sample, network_batch, self_sample, stack_samples
 from msca.model.synthesizer import SceneSynthesizer, SynthesizerConfig
-from train_shipped import every
 
 S = len(SCENE_LABELS)
 

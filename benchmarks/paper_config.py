@@ -30,12 +30,12 @@ from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
+from msca.base.files import write_whole
 from msca.base.labels import one_hot
-from msca.data.scene import write_whole
 from msca.learning.discriminators import DiscriminatorConfig, MultiScaleDiscriminator
 from msca.learning.learner import synthesis_learner
-from msca.learning.recipe import TrainingConfig
 from msca.learning.losses import PerceptualLoss
+from msca.learning.recipe import TrainingConfig
 from msca.learning.samples import CROSS
 from msca.model.synthesizer import SceneSynthesizer, SynthesizerConfig
 

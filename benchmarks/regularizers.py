@@ -12,20 +12,21 @@ Every trial goes on from the same checkpoint by the recipe of `smooth` (train_sh
 Each is measured on the first 12 held-out photos of three sets, as shipped_measures.py picks them; differences to `as-is` are paired, over all photos.
 """
 import argparse
-from dataclasses import replace
 import json
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 import torch.nn.functional as F
-from torch.nn.utils import parametrize
-
-from shipped_measures import measure, pick, rounded
 from model_card import SETS
+from shipped_measures import measure, pick, rounded
+from torch import nn
+from torch.nn.utils import parametrize
+from train_shipped import COMMON, RECIPES, SHAPES, every, sources
+
 import msca.learning.learner
 from msca.base.labels import SCENE_LABELS
 from msca.data.published import open_dataset
@@ -36,12 +37,11 @@ from msca.learning.history import read_history
 from msca.learning.learner import adam
 from msca.learning.recipe import TrainingConfig
 from msca.learning.run import TrainingRun
-from msca.model.segmenter import load_segmenter
 from msca.model.checkpoint import save_synthesizer
+from msca.model.segmenter import load_segmenter
 from msca.model.synthesizer import SynthesizerConfig
 from msca.pretrained.models import model_folder
 from msca.pretrained.synthesizer import Synthesizer
-from train_shipped import COMMON, RECIPES, SHAPES, every, sources
 
 COLUMNS = dict(psnr='psnr_right', distance='distance_right', high_frequency='high_frequency')
 

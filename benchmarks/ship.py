@@ -5,8 +5,8 @@ Writes msca/pretrained_models/NAME with the synthesizer in half precision and th
 import argparse
 from pathlib import Path
 
-from msca.model.segmenter import load_segmenter, save_segmenter
 from msca.model.checkpoint import load_synthesizer, save_synthesizer
+from msca.model.segmenter import load_segmenter, save_segmenter
 
 PHOTOS = 'trained on SIFT Flow, LabelMe Facade, Stanford Background, MSRC and CamVid photos plus procedural scenes; research, non-commercial use only'
 NOTICES = {'scenes-256': PHOTOS, 'scenes-128': PHOTOS, 'procedural-128': 'trained on procedural scenes alone; Apache-2.0, free for any use'}

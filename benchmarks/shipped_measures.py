@@ -26,17 +26,17 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageFilter
 import torch
+from PIL import Image, ImageFilter
 
 from msca import SCENE_LABELS, Synthesizer
 from msca.base.labels import UNLABELLED
 from msca.base.palettes import rgb_to_lab
-from msca.data.datasets import place_of
+from msca.data.places import place_of
 from msca.data.layouts import procedural_layout
+from msca.data.published import open_dataset
 from msca.data.render import render
 from msca.data.styles import procedural_style
-from msca.data.published import open_dataset
 from msca.evidence.metrics import Backbones, build_metrics
 from msca.evidence.protocol import high_frequency_ratio, picture_batch, psnr
 from msca.evidence.report import bootstrap_mean

@@ -18,13 +18,13 @@ only and starts at random. Both write parser.safetensors, parser.json, parser_me
 import argparse
 import json
 import os
-from pathlib import Path
 import time
+from pathlib import Path
 
-from fastai.callback.progress import CSVLogger
 import torch
-
+from fastai.callback.progress import CSVLogger
 from shipped_measures import held_out_side
+
 from msca.base.labels import SCENE_LABELS, UNLABELLED
 from msca.data.datasets import MixedScenes, ProceduralScenes, SceneFolder
 from msca.learning.segmenter_training import segmenter_accuracy, train_segmenter

@@ -23,19 +23,27 @@ import numpy as np
 import torch
 from PIL import Image
 
+from msca.base.files import write_whole
 from msca.base.labels import SCENE_LABELS, colorize, one_hot
 from msca.data.datasets import MixedScenes, SceneFolder
 from msca.data.patches import nonoverlapping_boxes, random_box
-from msca.data.scene import write_whole
 from msca.learning.backbones import load_backbone
 from msca.learning.callbacks import EMA, recompute_batchnorm
 from msca.learning.discriminators import PixelDiscriminator
 from msca.learning.losses import PerceptualLoss, color_loss, hinge_discriminator, hinge_generator
 from msca.learning.samples import PhotoStore
-from msca.learning.semantic import SemanticConfig, SemanticDiscriminator, class_weights, label_ids, painted_loss, semantic_accuracy, true_class_loss
-from msca.model.segmenter import load_segmenter
+from msca.learning.semantic import (
+    SemanticConfig,
+    SemanticDiscriminator,
+    class_weights,
+    label_ids,
+    painted_loss,
+    semantic_accuracy,
+    true_class_loss,
+)
 from msca.model.checkpoint import load_synthesizer, save_synthesizer
-from msca.pretrained.synthesizer import PRETRAINED
+from msca.model.segmenter import load_segmenter
+from msca.pretrained.models import PRETRAINED
 
 FOLDERS = 'siftflow', 'labelmefacade', 'camvid'  # of $MSCA_DATA: photos that hold 256×256
 SIDE, CROP, CROPS, WHOLE = 256, 128, 8, 2  # pixels, pixels, crops a batch, whole photos a batch

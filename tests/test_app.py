@@ -96,12 +96,12 @@ def test_a_model_of_other_classes_begins_with_a_blank_layout(other_model, monkey
 
 @pytest.fixture(scope='module')
 def server():
-    "`msca app` on a free port: (process, address)."
+    "`msca app` on a free port: (process, address with its key)."
     process = subprocess.Popen([sys.executable, '-m', 'msca', 'app', '--port', '0', '--no-browser'], text=True, stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE,
                                # a background shell ignores it, and so would its children
                                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
-    address = re.match(r'(http://127\.0\.0\.1:\d+/) ', process.stdout.readline())
+    address = re.match(r'(http://127\.0\.0\.1:\d+/\?token=[\w-]{32}) ', process.stdout.readline())
     assert address, process.stderr.read()
     yield process, address[1]
     process.terminate()
@@ -115,15 +115,68 @@ def answer(url, **headers):
     return reply.status, reply.headers
 
 
+def visit(url):
+    "(status, text) of the page as a browser gets it, to its end."
+    try: reply = urllib.request.urlopen(url, timeout=300)
+    except urllib.error.HTTPError as e: reply = e
+    return reply.status, reply.read().decode()
+
+
 def test_only_this_computer_can_reach_it(server):
     "It listens on the loopback address alone, and a page elsewhere cannot borrow another name for it."
-    _, url = server
+    url = server[1].split('?')[0]
     port = int(url.split(':')[-1].strip('/'))
     outward = [a[4][0] for a in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET) if not a[4][0].startswith('127.')]
     for host in outward:
         with socket.socket() as s: assert s.connect_ex((host, port)) != 0
     assert answer(url, Host='elsewhere.example')[0] == 403
     assert answer(f'{url}voila/files/app.ipynb')[0] in (403, 404)
+
+
+def visits(server):
+    "Processes that the server has started."
+    psutil = pytest.importorskip('psutil')
+    return len(psutil.Process(server[0].pid).children(recursive=True))-1
+
+
+def test_it_asks_for_the_key(server):
+    "Without the key, or with another one, a form asks for it and nothing is started; no command line shows it."
+    psutil = pytest.importorskip('psutil')
+    address, key = server[1].split('?token=')
+    for url in (address, f'{address}?token=guess'):
+        reply = urllib.request.urlopen(url, timeout=PATIENCE)
+        assert '/login?' in reply.geturl() and key not in reply.read().decode()
+    assert answer(f'{address}api/kernels/00000000-0000-0000-0000-000000000000')[0] in (403, 404)
+    assert visits(server) == 0
+    processes = [psutil.Process(server[0].pid), *psutil.Process(server[0].pid).children(recursive=True)]
+    assert not [p for p in processes if key in ' '.join(p.cmdline())]
+
+
+@pytest.mark.parametrize('site', ['cross-site', 'same-site'])
+def test_another_page_cannot_start_a_visit(server, site):
+    "Not even one that knows the key; a page of another port of this computer counts as one of the same site."
+    assert answer(server[1], **{'Sec-Fetch-Site': site})[0] == 403
+    assert visits(server) == 0
+
+
+@pytest.mark.slow
+def test_visits_are_counted(server):
+    from concurrent.futures import ThreadPoolExecutor
+    most = msca.commands.app.MOST_VISITS
+    with ThreadPoolExecutor(most+3) as pool: codes = list(pool.map(lambda _: visit(server[1])[0], range(most+3)))
+    assert sorted(codes) == [200]*most + [503]*3 and visits(server) == most
+
+
+def test_a_killed_app_leaves_no_server_and_no_folder():
+    psutil = pytest.importorskip('psutil')
+    process = subprocess.Popen([sys.executable, '-m', 'msca', 'app', '--port', '0', '--no-browser'], text=True, stdout=subprocess.PIPE)
+    assert 'token=' in process.stdout.readline()
+    started = psutil.Process(process.pid).children(recursive=True)
+    homes = {Path(a.split('=')[1]).parent for p in started for a in p.cmdline() if 'config_file_paths=' in a}
+    assert homes and all(h.is_dir() and h.stat().st_mode & 0o77 == 0 for h in homes)
+    process.kill()
+    process.wait()
+    assert psutil.wait_procs(started, 30)[1] == [] and not [h for h in homes if h.exists()]
 
 
 # ---- the page ----------------------------------------------------------------------------------------------------------
@@ -337,7 +390,8 @@ def test_no_traceback_and_no_other_host(page, server):
         if m['method'] == 'Network.webSocketCreated': sent[m['params']['requestId']] = m['params']['url']
         if m['method'] == 'Network.loadingFailed' and m['params'].get('blockedReason') == 'csp': stopped.add(m['params']['requestId'])
     asked = {url for i, url in sent.items() if url.startswith(('http', 'ws')) and i not in stopped}
-    own = server[1], server[1].replace('http', 'ws')
+    base = server[1].split('?')[0]
+    own = base, base.replace('http', 'ws')
     assert any(url.startswith('ws') for url in asked) and [url for url in asked if not url.startswith(own)] == []
 
 
@@ -346,7 +400,7 @@ def test_ctrl_c_ends_it_with_all_that_it_started(server):
     process, url = server
     answer(url)  # a visit, with a process of its own
     started = psutil.Process(process.pid).children(recursive=True)
-    homes = {Path(a.split('=')[1]) for p in started for a in p.cmdline() if 'config_file_paths=' in a}
+    homes = {Path(a.split('=')[1]).parent for p in started for a in p.cmdline() if 'config_file_paths=' in a}
     assert len(started) >= 2 and all(h.is_dir() for h in homes) and homes
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 0

@@ -11,11 +11,13 @@ import pytest
 from complaints import complaint
 from PIL import Image
 
+from msca.base.files import save_image
 from msca.base.labels import SCENE_LABELS, UNLABELLED, InputError, colorize
 from msca.data.check import check_dataset
-from msca.data.datasets import MixedScenes, ProceduralScenes, SceneFolder, place_of, split_by_place, write_scenes
+from msca.data.datasets import MixedScenes, ProceduralScenes, SceneFolder, write_scenes
+from msca.data.places import place_of, split_by_place
 from msca.data.render import procedural_scene
-from msca.data.scene import Scene, load_labels, load_photo, save_image
+from msca.data.scene import Scene, load_labels, load_photo
 
 
 @pytest.fixture(scope='module')
@@ -40,7 +42,7 @@ BAD_PHOTOS = {
     'below a file': (lambda p, s: p.parent.joinpath('x').touch(), 'no such file'),
     'narrow': (lambda p, s: Image.new('RGB', (15, 200)).save(p), '15×200'),
     'long': (lambda p, s: Image.new('1', (8193, 16)).save(p), '8193×16'),
-    'bomb': (lambda p, s: Image.new('1', (20000, 9000)).save(p), '8192'),
+    'bomb': (lambda p, s: Image.new('1', (20000, 9000)).save(p), '134 million'),
     'damaged': (lambda p, s: p.write_bytes(b'\xff'.join([png_bytes(s, p)[:1500], bytes(3000)])), 'in.png'),
 }
 

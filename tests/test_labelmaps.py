@@ -10,18 +10,17 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 import pytest
+from complaints import complaint
+from PIL import Image
 
-from msca.data.scene import save_image
+from msca.base.files import save_image
 from msca.base.labelmaps import read_map
 from msca.base.labels import SCENE_LABELS, UNLABELLED, InputError, LabelSet, colorize, label_lut, resize_labels
 from msca.base.palettes import distinct_colors, read_classes, read_palette
 from msca.data.published import ADE20K_LABELS, COCO_STUFF_LABELS
 from msca.data.scene import indexed_image, load_labels
 from msca.model.portable import paint_program
-
-from complaints import complaint
 
 OWN = np.array([*SCENE_LABELS.palette, *[(0, 0, 0)] * 239], np.uint8)
 SKY, WATER, GRASS, TREE, ROAD = (SCENE_LABELS.index(n) for n in ('sky', 'water', 'grass', 'tree', 'road'))
@@ -571,3 +570,55 @@ def test_table(have, tmp_path):
 
 @pytest.mark.parametrize('im', [SMOOTH, Image.fromarray(OFF), Image.fromarray(np.dstack([OWN[IDS], np.full(IDS.shape, 200, np.uint8)]))], ids=['smooth', 'off', 'half'])
 def test_snap_reads_what_the_table_says(im): assert (quiet(load_labels, im, snap=True)[0] == IDS).mean() > .95
+
+
+# ---- the commands' options -----------------------------------------------------------------------------------------------------
+
+def told(*argv):
+    "What `read_told_maps` makes of a command line of `msca synth`."
+    from msca.commands.options import command_parser, read_told_maps
+    from msca.commands.picture import COMMANDS
+    args = command_parser(COMMANDS).parse_args(['synth', '--exemplar', 'x.png', *map(str, argv)])
+    read_told_maps(args, SCENE_LABELS)
+    return args
+
+
+def test_options_for_two_maps(tmp_path):
+    "A layout in one palette, an exemplar's map in another one's numbers; without such options the files go on as they are."
+    (tmp_path/'a.txt').write_text(''.join(f'{r} {g} {b} {n}\n' for n, (r, g, b) in FOUR))
+    (tmp_path/'b.txt').write_text('\n'.join(NAMES[::-1]))
+    Image.fromarray(np.array([c for _, c in FOUR], np.uint8)[NUMBERS]).save(tmp_path/'a.png')
+    Image.fromarray(3-NUMBERS).save(tmp_path/'b.png')
+    maps = '--layout', tmp_path/'a.png', '--exemplar-layout', tmp_path/'b.png', '--palette', tmp_path/'a.txt'
+    args = told(*maps, '--exemplar-classes', tmp_path/'b.txt')
+    assert (args.layout == IDS).all() and (args.exemplar_layout == IDS).all() and args.palette is None
+    assert told(*maps).layout == str(tmp_path/'a.png')
+    SMOOTH.save(tmp_path/'s.png')
+    assert set(np.unique(quiet(told, '--layout', tmp_path/'s.png', '--snap')[0].layout)) == set(np.unique(IDS))
+    with pytest.raises(InputError, match='no such file'): told(*maps, '--exemplar-palette', tmp_path/'gone.txt')
+
+
+def test_palette_of_a_dataset(tmp_path):
+    "Painted maps in a folder: read with a palette file, in the folder's own classes and in the shared ones."
+    from msca.data.published import dataset_class, open_dataset
+    for part in ('images', 'labels'): (tmp_path/'data'/part).mkdir(parents=True)
+    save_image(np.zeros((32, 32, 3), np.uint8), tmp_path/'data'/'images'/'a.png')
+    Image.fromarray(np.array([c for _, c in FOUR], np.uint8)[NUMBERS]).save(tmp_path/'data'/'labels'/'a.png')
+    (tmp_path/'data'/'classes.txt').write_text('road\nsky\ntree\nwater\n')
+    (tmp_path/'labelmap.txt').write_text('background:0,0,0::\nlamp:9,9,9::\n'+''.join(f'{n}:{r},{g},{b}::\n' for n, (r, g, b) in FOUR))
+    own = open_dataset(tmp_path/'data', palette=tmp_path/'labelmap.txt')
+    assert (own[0].labels == np.array([1, 3, 2, 0])[NUMBERS]).all() and 'lamp' in own.remarks[-1]
+    assert (open_dataset(tmp_path/'data', label_set=SCENE_LABELS, palette=tmp_path/'labelmap.txt')[0].labels == IDS).all()
+    assert 'not in the palette' in complaint(lambda: dataset_class(tmp_path/'data').survey(tmp_path/'data')[0])
+    (tmp_path/'other.txt').write_text('1 2 3 lamp\n')
+    assert 'no class in it is one of' in complaint(open_dataset, tmp_path/'data', palette=tmp_path/'other.txt')
+
+
+def test_check_remarks_on_masks(tmp_path):
+    from msca.data.check import check_dataset
+    for part in ('images', 'labels'): (tmp_path/part).mkdir()
+    for k in range(3):
+        save_image(np.full((32, 32, 3), k, np.uint8), tmp_path/'images'/f'{k}.png')
+        Image.fromarray(NUMBERS//2*255).save(tmp_path/'labels'/f'{k}.png')
+    (tmp_path/'classes.txt').write_text('lawn\n')
+    assert any('0 and 255' in line for line in check_dataset(tmp_path).lines())

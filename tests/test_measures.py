@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from msca.base.labels import SCENE_LABELS, InputError
 from msca.commands.cli import main
-from msca.data.datasets import place_of
+from msca.data.places import place_of
 from msca.data.published import open_dataset
 from msca.evidence.distributions import alexnet_features, efficientnet_features, fixed_projection, frechet_distance
 from msca.evidence.metrics import IMAGENET_METRICS, Backbones, build_metrics, loss_networks, was_in_loss

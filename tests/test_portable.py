@@ -107,9 +107,9 @@ def test_paint_at_other_sizes(folder, synthesizer, tmp_path):
     Image.new('L', (64, 64), 255).save(tmp_path/'empty.png')
     layout.save(tmp_path/'layout.jpg')
     layout.resize((90, 70), Image.Resampling.BILINEAR).save(tmp_path/'blurred.png')
-    for files, says in ((('odd.png', 'photo.png'), '100% of it have colors of no class, such as [1, 2, 3]'),
-                        (('empty.png', 'photo.png'), 'no class of model.json'), (('layout.jpg', 'photo.png'), 'must be a PNG'),
-                        (('blurred.png', 'photo.png'), 'colors of no class'), (('ids.png', 'photo.png'), 'id 99'),
+    for files, says in ((('odd.png', 'photo.png'), "not in the palette of 'model.json': #010203"), (('empty.png', 'photo.png'), 'no class of model.json'),
+                        (('layout.jpg', 'photo.png'), 'save it as PNG'),
+                        (('blurred.png', 'photo.png'), 'paint without smoothing'), (('ids.png', 'photo.png'), 'id 99'),
                         (('layout.png', 'gone.png'), 'gone.png'),
                         (('layout.png', 'photo.png', 'layout.png'), 'but the photo has')):
         done = paint(folder, *(tmp_path/f for f in files[:2]), tmp_path/'none.png', *(tmp_path/f for f in files[2:]))

@@ -14,6 +14,7 @@ import pytest
 from complaints import complaint
 from PIL import Image
 
+from msca.base.files import save_image
 from msca.base.labels import SCENE_LABELS, UNLABELLED, InputError, colorize, label_lut
 from msca.commands.cli import main
 from msca.commands.training import training_scenes
@@ -33,7 +34,6 @@ from msca.data.published import (
     scene_kind,
     scenes_of_kind,
 )
-from msca.data.scene import save_image
 
 SCENES = list(ProceduralScenes(6, 48, seed=4))
 SIDES = ['train'] * 4 + ['val'] * 2

@@ -183,7 +183,7 @@ def test_a_model_without_parser(features, capsys, tmp_path):
 @pytest.mark.skipif('MSCA_DATA' not in os.environ, reason='MSCA_DATA is not set: no real photos')
 def test_real_photos(features, capsys, tmp_path):
     "Held-out photos, all three tasks; exemplars of retrieving come from other places; asked again, the matches are there."
-    from msca.data.datasets import place_of, split_by_place
+    from msca.data.places import place_of, split_by_place
     command = ['eval', '--data', Path(os.environ['MSCA_DATA'])/'siftflow', '--tasks', 'duplicating,mirroring,retrieving', '--n', 3,
                '--size', 48, '--device', 'cpu', *features]
     msca(capsys, *command, '--out', tmp_path/'a.json')

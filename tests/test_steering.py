@@ -18,7 +18,8 @@ from msca.model.synthesizer import SceneSynthesizer, SynthesizerConfig
 from msca.pretrained.synthesizer import Synthesizer
 from msca.steering.explain import TransferMatrix, explain_synthesis, style_source, transfer_matrix
 from msca.steering.extrapolation import extrapolate, panorama
-from msca.steering.interpolation import gated_styles, interpolate_space, interpolate_styles, linear_masks, mixture_shares, paint_styles, read_target
+from msca.steering.interpolation import gated_styles, interpolate_styles, mixture_shares, paint_styles, read_target
+from msca.steering.masks import interpolate_space, linear_masks
 
 N_LABELS = 17  # of the shipped model; the random one has as many
 

@@ -21,8 +21,8 @@ from PIL import Image, ImageOps
 from .studio import Studio, uploaded
 from ..base.labels import colorize
 from ..data.layouts import procedural_layout
-from ..data.styles import procedural_style
 from ..data.render import render
+from ..data.styles import procedural_style
 
 # %% ../../nbs/610_app.mixer.ipynb #1c5f7afc
 LOOK = '''

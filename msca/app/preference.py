@@ -67,7 +67,7 @@ export default {render}
         **traits,
     ):
         super().__init__(**traits)
-        self.on_msg(lambda _, message, __: choose(message['answer'], message['number']))
+        self.on_msg(lambda _, message, __: choose(message.get('answer'), message.get('number')))
 
 # %% ../../nbs/640_app.preference.ipynb #308e21e6
 class PreferenceStudy(View):
@@ -107,7 +107,7 @@ class PreferenceStudy(View):
         "Take an answer and show the next question; an answer to another question is passed over."
         if self.session is None or self.session.current is None or number != self.session.done or answer not in ANSWERS: return
         try: self.session.answer(answer)
-        except OSError as e: return self.refuse(f'the answer could not be written ({e.strerror})')
+        except InputError as e: return self.refuse(str(e))
         self._next()
 
     def _next(self):
@@ -115,8 +115,10 @@ class PreferenceStudy(View):
         if trial is None:
             self.session, self.name.value = None, ''
             return self._welcome(f'That was all: {of} answers are kept. Thank you. Is there somebody else?')
-        pictures = dict(layout='layout', exemplar='exemplar', left=trial.left, right=trial.right)
+        sides = dict(layout='layout', exemplar='exemplar', left=trial.left, right=trial.right)
+        try: pictures = {side: data_url(self.study.picture(trial.scene, what)) for side, what in sides.items()}
+        except InputError as e: return self.refuse(str(e))
         with self.choice.hold_sync():
-            for side, what in pictures.items(): setattr(self.choice, side, data_url(self.study.picture(trial.scene, what)))
+            for side, picture in pictures.items(): setattr(self.choice, side, picture)
             self.choice.number = self.session.done
         self.say(f'{self.session.done+1} of {of}')

@@ -29,7 +29,8 @@ class Range(NamedTuple):
         return inside and (self.step == 1 or v % self.step == 0)
 
     def __str__(self):
-        least = '' if self.low == -inf else f'above {self.low}' if self.open == 'low' else f'of at least {self.low}' if self.high == inf else f'from {self.low}'
+        lead = 'above' if self.open == 'low' else 'of at least' if self.high == inf else 'from'
+        least = '' if self.low == -inf else f'{lead} {self.low}'
         most = '' if self.high == inf else f'to below {self.high}' if self.open == 'high' else f'to {self.high}'
         multiple = '' if self.step == 1 else f', a multiple of {self.step}'
         return ' '.join(filter(None, [least, most])) + multiple
@@ -64,7 +65,8 @@ def several(
     return tuple[(kind,)*n]
 
 # %% ../../nbs/022_base.config.ipynb #b1880964
-_WORDS = {int: 'a whole number', float: 'a number', str: 'a text', bool: 'True or False', dict: 'named values', list: 'a list', tuple: 'a list', NoneType: 'none', Any: 'anything'}
+_WORDS = {int: 'a whole number', float: 'a number', str: 'a text', bool: 'True or False', NoneType: 'none', Any: 'anything',
+          list: 'a list', tuple: 'a list', dict: 'named values'}
 
 def _either(words): return ' or '.join(filter(None, [', '.join(words[:-1]), words[-1]]))
 
@@ -93,11 +95,11 @@ def conform(
     kind,  # an annotation
 ):  # the value; lists as tuples and dictionaries as configurations where these are wanted
     "A value as an annotation wants it; `ValueError` says what it must be."
-    kind, origin, args, bounds = _parts(kind)
+    wanted, (_, origin, args, bounds) = kind, _parts(kind)
     if origin in (Union, UnionType): return _any_of(value, args)
     if isinstance(value, dict) and hasattr(origin, 'from_dict'): return origin.from_dict(value)
-    if not _is_a(value, origin, args) or (bounds and value not in bounds): raise ValueError(f"it must be {describe(Annotated[kind, bounds] if bounds else kind)}")
-    if origin in (tuple, list) and args: return origin(_items(value, origin, args, kind))
+    if not _is_a(value, origin, args) or (bounds and value not in bounds): raise ValueError(f"it must be {describe(wanted)}")
+    if origin in (tuple, list) and args: return origin(_items(value, origin, args, wanted))
     if origin is dict and args: return {conform(k, args[0]): conform(v, args[1]) for k, v in value.items()}
     return tuple(value) if origin is tuple else value
 
@@ -181,7 +183,8 @@ def field_comments(
     "What the comments beside a dataclass's fields say."
     try: source = inspect.getsource(cls)
     except (OSError, TypeError): return {}
-    return {f.name: found[1] for f in fields(cls) if (found := re.search(rf'^\s+{f.name}:.*?\s#\s+(.*)$', source, re.M))}
+    found = {f.name: re.search(rf'^\s+{f.name}:.*?\s#\s+(.*(?:\n\s+#.*)*)$', source, re.M) for f in fields(cls)}
+    return {k: re.sub(r'\n\s+#', '', m[1]) for k, m in found.items() if m}
 
 # %% ../../nbs/022_base.config.ipynb #34283974
 def fingerprint(

@@ -19,16 +19,14 @@ from .palettes import from_colors, rgb_to_lab, unknown_colors
 # %% ../../nbs/015_base.labelmaps.ipynb #25a0a165
 LOSSLESS = ('PNG', 'BMP', 'GIF', 'TIFF', 'PPM', 'TGA')  # formats that keep numbers as they are
 
-
 class MapPixels(NamedTuple):
     "A picture taken apart, before anybody has said what its values mean."
-    values: np.ndarray          # `H×W` gray values or numbers of colors, or `uint8` `H×W×3` colors
-    palette: np.ndarray = None  # `K×3` colors of the numbers, of indexed pictures
-    alpha: np.ndarray = None    # `H×W`, 0 transparent … 255 opaque
-
+    values:np.ndarray          # `H×W` gray values or numbers of colors, or `uint8` `H×W×3` colors
+    palette:np.ndarray = None  # `K×3` colors of the numbers, of indexed pictures
+    alpha:np.ndarray = None    # `H×W`, 0 transparent … 255 opaque
 
 def map_pixels(
-    img: Image.Image,  # of any mode; its pixels may still be in the file
+    img:Image.Image,  # of any mode; its pixels may still be in the file
     name='label map',  # what to call it in messages, usually the file
 ) -> MapPixels:
     "Take a picture apart: values, palette and transparency as the file has them."
@@ -47,7 +45,6 @@ def map_pixels(
     if img.mode == 'RGB': return MapPixels(a, None, (a != t).any(-1) * np.uint8(255) if isinstance(t, tuple) and len(t) == 3 else None)
     raise InputError(f'{name}: a label map of mode {img.mode}; save ids as 8-bit grayscale or indexed PNG, colors as RGB')
 
-
 def _indexed_pixels(img, a, t):
     "Numbers, the colors of the palette, and the opacity that the palette or a channel gives."
     palette = np.reshape(img.getpalette('RGB') or [], (-1, 3)).astype(np.uint8)
@@ -57,7 +54,6 @@ def _indexed_pixels(img, a, t):
     if isinstance(t, bytes): opacity[:len(t)] = list(t[:256])
     else: opacity[t] = 0
     return MapPixels(a, palette, opacity[a])
-
 
 def _stretch(img):
     "(largest number in the file, what Pillow makes of it) where Pillow multiplies gray values; otherwise None."
@@ -74,16 +70,14 @@ def _stretch(img):
         top = args[1] if isinstance(args, tuple) and len(args) > 1 and isinstance(args[1], int) and args[1] > 0 else found and int(found[1])
         return (top, 65535 if img.mode == 'I' else 255) if top and top not in (255, 65535) else None
 
-
 def _head(img):
     "The beginning of an image's file; empty where it has none."
+    if head := getattr(img, 'head', b''): return head   # of bytes in memory, see `open_image`
     try:
         with open(img.filename, 'rb') as f: return f.read(512)
     except (OSError, AttributeError, TypeError, ValueError): return b''
 
-
 def _png_bits(head): return head[24] if len(head) > 25 and head[25] == 0 else 8
-
 
 def _unstretched(a, top, full):
     "The numbers in the file from what Pillow made of them."
@@ -91,7 +85,7 @@ def _unstretched(a, top, full):
 
 # %% ../../nbs/015_base.labelmaps.ipynb #335726fb
 def mask_remark(
-    label_set: LabelSet,  # in whose ids the map was read
+    label_set:LabelSet,  # in whose ids the map was read
     bits=8,               # of the file; in one bit white is the id 1
     name='label map',     # what to call it, usually the file
 ) -> str:
@@ -101,15 +95,12 @@ def mask_remark(
     return (f'{name}: a mask of only {values}: black was read as {label_set.classes[0]!r}, white as {white}; '
             f'if white is a class and black is unlabelled, give a palette file with the line `{other} CLASS`')
 
-
 def _named(ids, label_set):
     "The classes of some ids for a message."
     names = ['unlabelled' if i == UNLABELLED else label_set.classes[i] for i in sorted(set(map(int, ids)))]
     return ', '.join(names[:4]) + (f' and {len(names) - 4} more' if len(names) > 4 else '')
 
-
 def _are_ids(values, label_set): return all(0 <= v < len(label_set) or v == UNLABELLED for v in values)
-
 
 def _gray_ids(values, clear, seen, label_set, name):
     "Ids of a gray picture, and remarks. `seen`: its values where it is not transparent."
@@ -128,7 +119,6 @@ def _gray_ids(values, clear, seen, label_set, name):
     if not _are_ids(seen, label_set): check_ids(values if clear is None else values[~clear], len(label_set), name)
     mask = bits == 1 and len(seen) == 2 or seen == [0, UNLABELLED]
     return values.astype(np.uint8), [mask_remark(label_set, bits, name)] if mask else []
-
 
 def _through(values, seen, ids):
     "Replace every seen value by its id; values that were not seen are transparent."
@@ -150,7 +140,6 @@ def _indexed_ids(pixels, clear, seen, label_set, name, snap):
             raise InputError(f'{said}; its colors, such as #{bytes(max(used)).hex()}, are not in the palette of {label_set.name!r} either')
     return _gray_ids(pixels.values, clear, seen, label_set, name)
 
-
 def complaint_of(
     check,  # function that may raise `InputError`
     *args,  # of it
@@ -159,7 +148,6 @@ def complaint_of(
     try: check(*args)
     except InputError as e: return str(e)
     return ''
-
 
 def _is_painted(seen, used, colors, label_set, name):
     "Whether an indexed picture means its colors rather than its numbers; `InputError` where both are possible and differ."
@@ -175,12 +163,10 @@ def _is_painted(seen, used, colors, label_set, name):
     if known and label_set.colors_from != 'picked': return not (same and all(i == UNLABELLED for i, c in drawn if c not in own))
     return _is_web_palette(colors)
 
-
 def _is_web_palette(colors):
     "Whether a palette is the 216 web colors to which Pillow turns pictures without further words."
     cube = np.stack(np.meshgrid(*[np.arange(0, 256, 51)] * 3, indexing='ij'), -1).reshape(-1, 3)[:, ::-1]
     return len(colors) >= 226 and np.array_equal(colors[10:226], cube)
-
 
 def _gray_indexed_ids(pixels, seen, used, label_set, name):
     "Ids of an indexed picture whose colors are all gray: its gray values, or its numbers where these cannot be ids."
@@ -201,7 +187,6 @@ def _gray_indexed_ids(pixels, seen, used, label_set, name):
     remarks = [mask_remark(label_set, 8, name)] if sorted(ids) == [0, UNLABELLED] and sorted(gray) == [0, 255] else []
     return _through(pixels.values, seen, ids), remarks
 
-
 def _is_spread(numbers, gray):
     "Whether grays are numbers spread evenly from black to white in at most 16 steps."
     return any(all(g in (255 * i // (m - 1), round(255 * i / (m - 1))) for i, g in zip(numbers, gray)) for m in range(2, 17))
@@ -213,11 +198,9 @@ def _color_ids(rgb, label_set, name, snap):
     ids, moved = snap_colors(rgb, label_set, name)
     return ids, [f'{name}: {count_pixels(moved)} of mixed colors went to a class beside them'] if moved else []
 
-
 def _grown(mask, r):
     "A mask that reaches `r` pixels farther on every side."
     return np.asarray(Image.fromarray(mask.astype(np.uint8)).filter(ImageFilter.MaxFilter(2 * r + 1))) > 0
-
 
 def _patches(a, side):
     "The pixels that belong to a square of one value, `side` pixels wide."
@@ -229,7 +212,6 @@ def _patches(a, side):
         for x in range(side): whole[y:y + same.shape[0], x:x + same.shape[1]] |= same
     return whole
 
-
 def _meant_colors(colors, solid, rgb, label_set, name):
     "Class number of every color, -1 for mixed ones; a color of solid patches must be a class's, or hardly different."
     shown = np.array([*label_set.palette, (0, 0, 0)], dtype=np.float64)     # the last is unlabelled
@@ -240,12 +222,11 @@ def _meant_colors(colors, solid, rgb, label_set, name):
         first, second = np.sort(apart)[:2]
         if first > 10 or second < 2 * first: raise InputError(unknown_colors(rgb[(rgb == colors[k]).all(-1)], label_set, False, name))
         meant[k] = apart.argmin()
-    return meant, shown, lab
-
+    return meant, shown
 
 def snap_colors(
-    rgb: np.ndarray,      # `uint8`, `H×W×3`: a map painted in the palette, with mixed colors along its edges
-    label_set: LabelSet,  # whose palette it is painted in
+    rgb:np.ndarray,      # `uint8`, `H×W×3`: a map painted in the palette, with mixed colors along its edges
+    label_set:LabelSet,  # whose palette it is painted in
     name='label map',     # what to call it in messages, usually the file
 ) -> tuple:  # (`uint8` ids `H×W`, how many pixels were moved)
     "Read a painted map whose edges were smoothed: a mixed pixel goes to a class that occurs beside it."
@@ -254,7 +235,7 @@ def snap_colors(
     index = index.reshape(rgb.shape[:2])
     colors = np.stack([packed >> 16, packed >> 8 & 255, packed & 255], -1).astype(np.uint8)
     solid = np.bincount(index[_patches(index, 3)], minlength=len(colors)) > 0
-    meant, shown, lab = _meant_colors(colors, solid, rgb, label_set, name)
+    meant, shown = _meant_colors(colors, solid, rgb, label_set, name)
     ids = meant[index]
     patches = np.where(_patches(ids, 2) & (ids >= 0), ids, -1)
     reach = lambda r: {k: _grown(patches == k, r) for k in np.unique(patches) if k >= 0}
@@ -263,14 +244,24 @@ def snap_colors(
     for r in (2, 4, 8, 16):
         if not todo.any(): break
         near, (y, x) = reach(r), np.nonzero(todo)
-        apart = np.linalg.norm(rgb_to_lab(rgb[y, x])[:, None] - lab, axis=-1)
-        for k in range(n + 1): apart[~near[k][y, x] if k in near else slice(None), k] = np.inf
-        found = np.isfinite(apart.min(1))
-        ids[y[found], x[found]] = apart[found].argmin(1)
+        ids[y, x] = _parts_of(rgb[y, x], {k: near[k][y, x] for k in near}, shown)
         todo = ids < 0
     if todo.any(): raise InputError(unknown_colors(rgb[todo], label_set, False, name))
     moved = int(strange + np.isin(index, np.flatnonzero([m >= 0 and tuple(c) != tuple(shown[m]) for m, c in zip(meant, colors)])).sum())
     return np.where(ids == n, UNLABELLED, ids).astype(np.uint8), moved
+
+def _parts_of(rgb, beside, shown):
+    "For mixed pixels the nearer of the two classes beside them whose mixture they are most likely; -1 where no class is beside them."
+    ids, least = np.full(len(rgb), -1), np.full(len(rgb), np.inf)
+    for a in beside:
+        ids[beside[a] & (ids < 0)] = a                                  # perhaps the only one
+        for b in (b for b in beside if b < a):
+            line = shown[b] - shown[a]
+            share = ((rgb - shown[a]) @ line / (line @ line)).clip(0, 1)
+            apart = np.linalg.norm(shown[a] + share[:, None] * line - rgb, axis=-1)
+            better = beside[a] & beside[b] & (apart < least)
+            ids[better], least[better] = np.where(share < .5, a, b)[better], apart[better]
+    return ids
 
 
 def _between(ids, patches, near, shown):
@@ -282,7 +273,6 @@ def _between(ids, patches, near, shown):
         if ids[y, x] not in beside: mixed[y, x] = any(_is_mixture(shown[ids[y, x]], shown[a], shown[b]) for i, a in enumerate(beside) for b in beside[:i])
     return mixed
 
-
 def _is_mixture(color, a, b):
     "Whether a color lies on the line between two others, give or take twelve levels."
     share = ((color - a) @ (b - a)) / ((b - a) @ (b - a))
@@ -291,7 +281,7 @@ def _is_mixture(color, a, b):
 # %% ../../nbs/015_base.labelmaps.ipynb #5897c7cd
 def read_map(
     source,              # PIL image, or array: `H×W` ids, or `uint8` `H×W×3` colors of the palette
-    label_set: LabelSet,  # the set in whose ids or colors the map is written
+    label_set:LabelSet,  # the set in whose ids or colors the map is written
     name='label map',    # what to call it in messages, usually the file
     snap=False,          # whether mixed colors go to a class beside them
 ) -> tuple:  # (`uint8` ids `H×W`, remarks: a list of lines)
@@ -308,18 +298,15 @@ def read_map(
         ids, remarks = _gray_ids(values, clear, seen, label_set, name) if pixels.palette is None else _indexed_ids(pixels, clear, seen, label_set, name, snap)
     return (ids if clear is None else np.where(clear, np.uint8(UNLABELLED), ids)), remarks
 
-
 def _seen(values):
     "The different values, in order."
     return (np.flatnonzero(np.bincount(values.ravel())) if values.dtype == np.uint8 else np.unique(values)).tolist()
-
 
 def _array_ids(a, label_set, name):
     "Ids that somebody's program gives: numbers and nothing else."
     if a.dtype.kind not in 'iub': raise InputError(f'{name}: values of type {a.dtype}; ids are whole numbers')
     check_ids(a, len(label_set), name)
     return a.astype(np.uint8)
-
 
 def _clear(alpha, name, snap):
     "The fully transparent pixels; half-transparent ones mean that the painting was smoothed."
@@ -328,10 +315,9 @@ def _clear(alpha, name, snap):
     if half and not snap: raise InputError(f'{name}: {half} half-transparent pixels; paint a label map without smoothing')
     return alpha < 128
 
-
 def uses_colors_of(
     source,               # PIL image or array of a label map
-    label_set: LabelSet,  # a palette
+    label_set:LabelSet,  # a palette
 ) -> bool:
     "Whether a map is in color and every color of it is in a palette; black and transparent pixels may be anywhere."
     pixels = map_pixels(source) if isinstance(source, Image.Image) else MapPixels(np.asarray(source))
@@ -342,10 +328,9 @@ def uses_colors_of(
     found = {tuple(c) for c in np.unique(colors.reshape(-1, 3), axis=0).tolist()} - {(0, 0, 0)}
     return bool(found) and found <= set(label_set.palette)
 
-
 def carries_palette(
     source,               # PIL image or array of a label map
-    label_set: LabelSet,  # a palette
+    label_set:LabelSet,  # a palette
 ) -> bool:
     "Whether an indexed map brings a whole palette along, color by color, as maps that this package writes do."
     if not isinstance(source, Image.Image) or source.mode != 'P': return False

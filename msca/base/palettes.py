@@ -8,10 +8,10 @@ __all__ = ['rgb_to_lab', 'distinct_colors', 'read_lines', 'ClassRow', 'read_clas
 
 # %% ../../nbs/010_base.palettes.ipynb #522fa829
 import csv
-from dataclasses import replace
 import json
-from pathlib import Path
 import re
+from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -32,19 +32,18 @@ def rgb_to_lab(
 
 # %% ../../nbs/010_base.palettes.ipynb #e7ad14dd
 def distinct_colors(
-    n: int,  # how many colors, 1…255
+    n:int,  # how many colors, 1…255
 ) -> tuple:  # `n` RGB triples, 0…255; the first `m` are the same for every `n ≥ m`
-    "Pick colors one after another, each as far in Lab from black, white and all earlier ones as a coarse grid allows."
-    grid = np.stack(np.meshgrid(*[np.arange(0, 256, 51)] * 3, indexing='ij'), -1).reshape(-1, 3)
-    lab, white = rgb_to_lab(grid), rgb_to_lab([255, 255, 255])
-    gap = np.minimum(np.linalg.norm(lab - white, axis=1), np.linalg.norm(lab, axis=1))
-    gap[0] = gap[-1] = -1                       # black is taken by unlabelled, white by the page
+    "Pick colors one after another, each as far in Lab from black, white and all earlier ones as a coarse grid allows, and a finer one when that is used up."
     picks = []
-    while len(picks) < n:
-        k = int(gap.argmax())
-        picks.append(tuple(int(v) for v in grid[k]))
-        gap = np.minimum(gap, np.linalg.norm(lab - lab[k], axis=1))
-        gap[k] = -1
+    for step, most in ((51, 214), (17, 255)):
+        grid = np.stack(np.meshgrid(*[np.arange(0, 256, step)] * 3, indexing='ij'), -1).reshape(-1, 3)
+        lab, taken = rgb_to_lab(grid), rgb_to_lab([(0, 0, 0), (255, 255, 255), *picks])   # black is unlabelled, white the page
+        gap = np.min([np.linalg.norm(lab - t, axis=1) for t in taken], axis=0)
+        while len(picks) < min(n, most):
+            k = int(gap.argmax())
+            picks.append(tuple(int(v) for v in grid[k]))
+            gap = np.minimum(gap, np.linalg.norm(lab - lab[k], axis=1))
     return tuple(picks)
 
 # %% ../../nbs/010_base.palettes.ipynb #b44c1bc9
@@ -52,27 +51,27 @@ def read_lines(
     path,  # a UTF-8 text file
 ) -> list:  # its lines, stripped
     "Read a small text file that a user wrote, or say in one line why it cannot be read."
-    try: text = Path(path).read_text(encoding='utf-8-sig')
+    try:
+        if Path(path).exists() and not Path(path).is_file(): raise InputError(f'{path}: is a folder, a pipe or a device; a text file was expected')
+        if Path(path).stat().st_size > 2**22: raise InputError(f'{path}: too large for a list of names or colors, which are at most 4 MB')
+        text = Path(path).read_text(encoding='utf-8-sig')
     except FileNotFoundError: raise InputError(f'{path}: no such file') from None
     except UnicodeDecodeError: raise InputError(f'{path}: not a text file (UTF-8 expected)') from None
     except OSError as e: raise InputError(f'{path}: cannot be read ({e.strerror})') from None
     if '\0' in text: raise InputError(f'{path}: not a text file (UTF-8 expected)')
     return [line.strip() for line in text.splitlines()]
 
-
 class ClassRow(NamedTuple):
     "One class in a list that somebody's tool wrote."
-    name: str             # '' where the list has colors alone
-    color: tuple = None   # RGB triple; None where the list has names alone
-    id: int = None        # where the list numbers its classes itself
-
+    name:str             # '' where the list has colors alone
+    color:tuple = None   # RGB triple; None where the list has names alone
+    id:int = None        # where the list numbers its classes itself
 
 _COLORED = [re.compile(r, re.I) for r in (
     r'(?:(?P<id>\d{1,3})\s+)?#(?P<hex>[0-9a-f]{6})\b[\s,]*(?:\d{1,3} +\d{1,3} +\d{1,3}\s{2,})?(?P<name>.*)$',     # #RRGGBB name, and what `msca labels` prints
     r'(?P<r>\d{1,3})[\s,]+(?P<g>\d{1,3})[\s,]+(?P<b>\d{1,3})(?:[\s,]+(?P<name>.*))?$',                         # R G B name, GIMP's .gpl
     r'(?P<name>[^:]+):(?P<r>\d{1,3}),(?P<g>\d{1,3}),(?P<b>\d{1,3})(?::.*)?$',                                    # CVAT's labelmap.txt
     r'"?(?P<name>[^,;]+?)"?\s*[,;]\s*(?P<r>\d{1,3})\s*[,;]\s*(?P<g>\d{1,3})\s*[,;]\s*(?P<b>\d{1,3})$')]          # name,R,G,B
-
 
 def _colored_row(line):
     "A line with a color as a `ClassRow`; None if it has none."
@@ -83,9 +82,7 @@ def _colored_row(line):
     name = (found['name'] or '').strip()
     return ClassRow(name.strip('()'), color, int(found['id']) if found.get('id') else None)
 
-
 def _is_comment(line): return line.startswith('#') and not _colored_row(line)
-
 
 def _gpl_rows(lines, path):
     "GIMP's palette: a header, then colors; what GIMP calls `Untitled` has no name."
@@ -93,7 +90,6 @@ def _gpl_rows(lines, path):
     rows = [_colored_row(line) for line in body]
     if None in rows: raise InputError(f'{path}: {body[rows.index(None)][:40]!r} is no color of a GIMP palette')
     return [r._replace(name='' if r.name in ('Untitled', 'untitled') else r.name) for r in rows]
-
 
 def _csv_rows(lines, path):
     "A table with columns for a name and for r, g and b, as `class_dict.csv`; None where the first line is no such header."
@@ -104,7 +100,6 @@ def _csv_rows(lines, path):
     table = [row for row in csv.reader(lines[1:]) if row]
     try: return [ClassRow(row[name].strip(), tuple(int(row[at[k]]) for k in 'rgb')) for row in table]
     except (ValueError, IndexError): raise InputError(f'{path}: a row without a name and three numbers under {", ".join(head)[:60]}') from None
-
 
 def _json_rows(text, path):
     "Categories as COCO lists them (`id`, `name`, perhaps `color`), or `classes` with `palette`, as this package writes them."
@@ -119,14 +114,12 @@ def _json_rows(text, path):
     if not rows: raise InputError(f'{path}: no categories there')
     return sorted(rows, key=lambda r: r.id)
 
-
 def _tool_rows(lines, path):
     "The rows of a list in a form that tools write and that says so itself; None for plain lines."
     first = next((line for line in lines if line), '')
     if first[:1] in ('{', '['): return _json_rows('\n'.join(lines), path)
     if first == 'GIMP Palette': return _gpl_rows(lines[lines.index(first):], path)
     return _csv_rows(lines[lines.index(first):], path) if first else None
-
 
 def _numbered_set(rows, path, colors_from):
     "A set of rows that have ids of their own: ids between them are of no class."
@@ -138,7 +131,6 @@ def _numbered_set(rows, path, colors_from):
     spare = iter(c for c in distinct_colors(255) if c not in {r.color for r in rows})
     full = [named.get(i) or ClassRow(f'(no class {i})') for i in range(max(ids) + 1)]
     return LabelSet(str(path), [r.name for r in full], [r.color or next(spare) for r in full], colors_from=colors_from)
-
 
 def read_classes(
     path,  # a `classes.txt`: one name a line, line number = id; or a list that another tool wrote
@@ -152,14 +144,12 @@ def read_classes(
     else: own = _painted_set(rows, path)
     return replace(own, name=Path(path).absolute().parent.name)
 
-
 def _plain_rows(lines):
     "Lines that all have a color and a name, or all an id and a colon; None for names alone."
     rows = [_colored_row(line) for line in lines]
     if rows and all(r and r.name for r in rows): return rows
     numbered = [re.match(r'(\d{1,3}):\s*(\S.*)$', line) for line in lines]
     return [ClassRow(m[2], None, int(m[1])) for m in numbered] if lines and all(numbered) else None
-
 
 def _named_lines(lines, path):
     "One name a line; labelme begins with `__ignore__`, whose id is -1."
@@ -172,7 +162,6 @@ def _named_lines(lines, path):
     if len(names) > 255: raise InputError(f'{path}: {len(names)} classes; a label set has 1 to 255')
     return LabelSet(str(path), tuple(names), distinct_colors(len(names)), colors_from='picked')
 
-
 def _painted_set(rows, path):
     "A set of rows with colors and names; of several black rows that mean unlabelled the first is kept."
     black = [r for r in rows if r.color == (0, 0, 0) and means_unlabelled(r.name)]
@@ -181,8 +170,8 @@ def _painted_set(rows, path):
 
 # %% ../../nbs/010_base.palettes.ipynb #76652783
 def from_colors(
-    rgb: np.ndarray,      # `uint8`, `H×W×3`: a map painted in the palette; black = unlabelled
-    label_set: LabelSet,  # whose palette it is painted in
+    rgb:np.ndarray,      # `uint8`, `H×W×3`: a map painted in the palette; black = unlabelled
+    label_set:LabelSet,  # whose palette it is painted in
     name='label map',     # what to call it in the message, usually the file
 ) -> np.ndarray:  # `uint8` ids `H×W`
     "Read a painted label map back into ids; a color outside the palette is an `InputError` that names it."
@@ -195,15 +184,13 @@ def from_colors(
     if (ids < 0).any(): raise InputError(unknown_colors(rgb[ids < 0], label_set, bool((rgb == rgb[..., :1]).all()), name))
     return ids.astype(np.uint8)
 
-
 def nearest_class(
     color,                # RGB triple, 0…255
-    label_set: LabelSet,  # whose palette is searched
+    label_set:LabelSet,  # whose palette is searched
 ) -> tuple:  # (id, distance in Lab)
     "The class whose color looks most like a given one."
     apart = np.linalg.norm(rgb_to_lab(label_set.palette) - rgb_to_lab(color), axis=-1)
     return int(apart.argmin()), float(apart.min())
-
 
 def _near(color, label_set, always=False):
     "Which class a color that no class has looks like; nothing where it looks like none, unless it is `always` said."
@@ -211,10 +198,9 @@ def _near(color, label_set, always=False):
     text = f'{label_set.classes[i]} #{bytes(label_set.palette[i]).hex()}'
     return f' is near {text}' if apart < 15 else f' (nearest: {text})' if always else ''
 
-
 def unknown_colors(
-    strange: np.ndarray,  # `uint8`, `N×3`: pixels in colors that no class has
-    label_set: LabelSet,  # whose palette they are not in
+    strange:np.ndarray,  # `uint8`, `N×3`: pixels in colors that no class has
+    label_set:LabelSet,  # whose palette they are not in
     gray=False,           # whether the whole map is gray
     name='label map',     # what to call it, usually the file
 ) -> str:
@@ -232,7 +218,7 @@ def unknown_colors(
 # %% ../../nbs/010_base.palettes.ipynb #72926b1e
 def read_palette(
     path,                 # one color a line, `R G B` or `#RRGGBB`, optionally followed by the class name; or a list that another tool wrote
-    label_set: LabelSet,  # the set whose ids the lines follow where no names are given
+    label_set:LabelSet,  # the set whose ids the lines follow where no names are given
 ) -> LabelSet:  # the painted set: named lines make a set of their own, nameless ones recolor `label_set`
     "Read the colors in which somebody painted their label maps."
     lines = read_lines(path)
@@ -248,7 +234,6 @@ def read_palette(
     if len(colors) != len(label_set):
         raise InputError(f'{path}: {len(colors)} colors for the {len(label_set)} classes of {label_set.name!r}')
     return replace(label_set, palette=colors, colors_from='file')
-
 
 def _palette_row(line, where):
     "One line of a palette file."

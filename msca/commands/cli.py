@@ -12,7 +12,7 @@ import sys
 import warnings
 from contextlib import contextmanager
 
-from ..base.labels import InputError
+from ..base.labels import InputError, plain_text
 from .app import COMMANDS as APP_COMMANDS
 from .evidence import COMMANDS as EVIDENCE_COMMANDS
 from .model import COMMANDS as MODEL_COMMANDS
@@ -32,7 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
     return top
 
 # %% ../../nbs/980_commands.cli.ipynb #18da5933
-def _one_line(error): return ' '.join(str(error).split()) or type(error).__name__
+def _one_line(error): return plain_text(' '.join(str(error).split())) or type(error).__name__
 
 @contextmanager
 def plain_warnings():
@@ -52,7 +52,7 @@ def failure(
     if isinstance(error, KeyboardInterrupt): return 130, 'msca: stopped' + (f'; {error}' if str(error) else '')
     if isinstance(error, InputError): return 2, f'msca: error: {said}'
     if isinstance(error, CommandFailed): return 1, f'msca: error: {said}'
-    if isinstance(error, OSError) and error.filename: return 2, f'msca: error: {error.filename}: {error.strerror}'
+    if isinstance(error, OSError) and error.filename: return 2, f'msca: error: {plain_text(error.filename)}: {error.strerror}'
     if isinstance(error, MemoryError) or 'out of memory' in said.lower() or "can't allocate memory" in said:
         return 1, 'msca: error: not enough memory; a smaller --size or --batch-size needs less'
     return 1, f'msca: error: unexpected {type(error).__name__}: {said} (MSCA_TRACEBACK=1 shows where)'

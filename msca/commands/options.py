@@ -14,6 +14,7 @@ import re
 import sys
 from pathlib import Path
 
+from ..base.files import same_file
 from ..base.labels import InputError
 
 # %% ../../nbs/900_commands.options.ipynb #462d9764
@@ -132,13 +133,14 @@ def check_inputs(
 ):
     "Fail at the first file that is not there."
     for path in paths:
-        if path is not None and not Path(path).exists(): raise InputError(f"{path}: no such file")
+        if path is not None and not os.path.exists(path): raise InputError(f"{path}: no such file")
 
 def check_writable(
     path:Path,  # a file to come, in folders that may be to come
 ):
     "Fail where the file could not be made."
-    above = next(p for p in path.absolute().parents if p.exists())
+    if '\0' in str(path) or len(os.fsencode(path.name)) > 255: raise InputError(f"{path}: cannot be written, the name is not possible")
+    above = next(p for p in path.absolute().parents if os.path.exists(p))
     if not above.is_dir(): raise InputError(f"{path}: cannot be written, {above} is a file")
     if not os.access(above, os.W_OK): raise InputError(f"{path}: cannot be written, no permission in {above}")
 
@@ -154,9 +156,9 @@ def check_output(
     if path.suffix.lower() not in endings:
         wrong = f'{path.suffix!r} is not possible here' if path.suffix else 'has no ending'
         raise InputError(f"{path}: {wrong}; end the name in {' or '.join(endings[:2])}")
-    if path.is_dir(): raise InputError(f"{path}: is a folder, a file name was expected")
+    if os.path.isdir(path): raise InputError(f"{path}: is a folder, a file name was expected")
     check_writable(path)
-    if path.resolve() in [Path(i).resolve() for i in inputs if i is not None]:
+    if any(same_file(path, i) for i in inputs if i is not None):
         raise InputError(f"{path}: is an input and would be overwritten; name another file")
 
 # %% ../../nbs/900_commands.options.ipynb #d218f009

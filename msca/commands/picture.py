@@ -8,9 +8,23 @@ __all__ = ['DEMO_LAYOUTS', 'DEMO_STYLES', 'COMMANDS', 'demo_inputs', 'demo', 'sy
 # %% ../../nbs/910_commands.picture.ipynb #2ddb9e1a
 from pathlib import Path
 
+from ..base.files import same_file
 from ..base.labels import InputError
-from .options import (COUNT, SEED, add_map_options, add_model_option, add_model_options, add_segmenter_option, check_inputs, check_output, open_model, read_told_maps,
-                          picture_side, progress_bar, whole_number)
+from msca.commands.options import (
+    COUNT,
+    SEED,
+    add_map_options,
+    add_model_option,
+    add_model_options,
+    add_segmenter_option,
+    check_inputs,
+    check_output,
+    open_model,
+    picture_side,
+    progress_bar,
+    read_told_maps,
+    whole_number,
+)
 
 # %% ../../nbs/910_commands.picture.ipynb #9378c96c
 def _demo_arguments(p):
@@ -31,9 +45,10 @@ def demo_inputs(
     "The inputs of `msca demo`."
     from PIL import Image, ImageOps
     from sklearn.datasets import load_sample_image
+
     from msca.data.layouts import procedural_layout
-    from msca.data.styles import procedural_style
     from msca.data.render import render
+    from msca.data.styles import procedural_style
     more = 1000*seed
     layouts = {kind: render(procedural_layout(i+more, kind), procedural_style(i+more), size) for i, kind in DEMO_LAYOUTS}
     china = Image.fromarray(load_sample_image('china.jpg'))
@@ -55,8 +70,9 @@ def demo(args):
     out = Path(args.out)
     check_output(out/'grid.png')
     _check_demo(out)
+    from msca.base.files import save_image
+    from msca.data.scene import indexed_image
     from msca.pretrained.synthesizer import grid_picture
-    from msca.data.scene import indexed_image, save_image
     s = open_model(args.model, args.device)
     layouts, exemplars = demo_inputs(seed=args.seed)
     rows = s.grid(layouts.values(), exemplars.values())
@@ -87,7 +103,7 @@ def synth(args):
     inputs = args.layout, args.exemplar, args.exemplar_layout, args.classes, args.palette
     check_output(args.out, inputs)
     check_inputs(*inputs)
-    from msca.data.scene import save_image
+    from msca.base.files import save_image
     s = open_model(args.model, args.device, args.vgg_weights, args.segmenter)
     read_told_maps(args, s.label_set)
     picture = s(args.layout, args.exemplar, args.exemplar_layout, args.size, args.exemplar_size, args.classes, args.palette)
@@ -106,12 +122,12 @@ def parse(args):
     "`msca parse`: the label map of a photo."
     check_output(args.out, [args.image], ['.png'])
     if args.overlay: check_output(args.overlay, [args.image])
-    if args.overlay and Path(args.overlay).absolute() == Path(args.out).absolute():
-        raise InputError(f"{args.out}: is both --out and --overlay; name two files")
+    if args.overlay and same_file(args.overlay, args.out): raise InputError(f"{args.out}: is both --out and --overlay; name two files")
     check_inputs(args.image)
+    from msca.base.files import save_image
     from msca.base.labels import LabelSet
     from msca.base.palettes import read_classes
-    from msca.data.scene import indexed_image, load_photo, nearby_classes, save_image
+    from msca.data.scene import indexed_image, load_photo, nearby_classes
     from msca.model.checkpoint import read_config
     from msca.model.segmenter import overlay
     from msca.pretrained.models import best_device, choose_segmenter, model_folder

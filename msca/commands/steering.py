@@ -11,8 +11,21 @@ import re
 from pathlib import Path
 
 from ..base.labels import InputError
-from .options import (COUNT, SEED, TRAINING_SIDE, add_map_options, add_model_options, add_segmenter_option, check_inputs, check_output, open_model, read_told_maps,
-                          picture_side, progress_bar, whole_number)
+from msca.commands.options import (
+    COUNT,
+    SEED,
+    TRAINING_SIDE,
+    add_map_options,
+    add_model_options,
+    add_segmenter_option,
+    check_inputs,
+    check_output,
+    open_model,
+    picture_side,
+    progress_bar,
+    read_told_maps,
+    whole_number,
+)
 
 # %% ../../nbs/920_commands.steering.ipynb #25f6e4ed
 def _numbers(text):
@@ -49,7 +62,7 @@ def _interpolate_arguments(p):
 # %% ../../nbs/920_commands.steering.ipynb #c63c1d1f
 def _masks(args, ids, s):
     "The masks that --mask or --assign ask for, for a layout of these ids."
-    from msca.steering.interpolation import class_masks, linear_masks, painted_masks, radial_masks
+    from msca.steering.masks import class_masks, linear_masks, painted_masks, radial_masks
     n = len(args.exemplars)
     for name, j in args.assign or ():
         if j >= n: raise InputError(f"--assign {name}={j+1}: there are {n} exemplars")
@@ -71,8 +84,8 @@ def interpolate(args):
     if args.corners and len(args.exemplars) != 4: raise InputError(f"--corners needs 4 exemplars, {len(args.exemplars)} were given")
     if args.animation and (args.weights or args.corners or args.mask or args.assign): raise InputError('--animation goes with --steps only')
     check_inputs(*inputs)
+    from msca.base.files import save_image
     from msca.steering.interpolation import save_animation, simplex_weights
-    from msca.data.scene import save_image
     if args.weights: simplex_weights(args.weights, len(args.exemplars))
     s = open_model(args.model, args.device, segmenter=args.segmenter)
     read_told_maps(args, s.label_set)
@@ -123,8 +136,9 @@ def extrapolate(args):
     check_output(args.out, inputs)
     check_inputs(*inputs)
     from PIL import Image
+
+    from msca.base.files import save_image
     from msca.steering.extrapolation import insert_patch
-    from msca.data.scene import save_image
     s = open_model(args.model, args.device, segmenter=args.segmenter)
     read_told_maps(args, s.label_set)
     exemplar = s.read_exemplar(args.exemplar, args.exemplar_layout, None, args.classes, args.palette)
@@ -160,8 +174,8 @@ def explain(args):
     inputs, out = (args.layout, args.exemplar, args.exemplar_layout, args.classes, args.palette, args.data), Path(args.out)
     check_output(out/'summary.png', inputs)
     check_inputs(*inputs)
+    from msca.base.files import save_image
     from msca.steering.explain import figure_image
-    from msca.data.scene import save_image
     s = open_model(args.model, args.device, segmenter=args.segmenter)
     read_told_maps(args, s.label_set)
     if not one: return _explain_data(args, s, out)
@@ -172,9 +186,9 @@ def explain(args):
     print(f"{out}: summary.png and scale0.png to scale{len(told.maps)-1}.png; {s}")
 
 def _explain_data(args, s, out):
+    from msca.base.files import save_image
     from msca.data.datasets import SceneFolder
     from msca.steering.explain import figure_image, scene_pairs, transfer_matrix
-    from msca.data.scene import save_image
     scenes = SceneFolder(args.data, s.label_set)
     n = min(len(scenes), args.pairs or len(scenes))
     pairs = scene_pairs(scenes, args.size or s.size, n)
@@ -201,8 +215,9 @@ def grid(args):
     inputs = *args.layouts, *args.exemplars, args.classes, args.palette
     check_output(args.out, inputs)
     check_inputs(*inputs)
+    from msca.base.files import save_image
+    from msca.data.scene import load_photo
     from msca.pretrained.synthesizer import grid_picture
-    from msca.data.scene import load_photo, save_image
     s = open_model(args.model, args.device, segmenter=args.segmenter)
     read_told_maps(args, s.label_set)
     layouts = [s.read_layout(c, args.size, args.classes, args.palette) for c in args.layouts]

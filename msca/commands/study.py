@@ -7,7 +7,6 @@ __all__ = ['PAGE', 'COMMANDS', 'make', 'page', 'ask', 'summary', 'sheets', 'ente
 
 # %% ../../nbs/960_commands.study.ipynb #24a2ed11
 import os
-import signal
 from html import escape
 from importlib.resources import files
 from importlib.util import find_spec
@@ -15,13 +14,12 @@ from pathlib import Path
 
 from ..base.labels import InputError
 from . import app as app_commands
-from .app import HOST, PORT, free_port, voila_running
+from .app import PORT, serve
 from .evidence import add_scene_options, check_questions, check_same_classes, chosen_segmenter, model_names, question_scenes
 from .options import SEED, check_inputs, check_writable, device_name, open_model, progress_bar, whole_number
 
 # %% ../../nbs/960_commands.study.ipynb #e8d1521b
 PAGE = Path(files('msca')/'app'/'study.ipynb')
-
 
 def _study_arguments(p):
     steps = p.add_subparsers(dest='step', metavar='make|ask|sheets|enter|summary', required=True, help='what to do')
@@ -46,7 +44,6 @@ def _study_arguments(p):
     summary = steps.add_parser('summary', help='add up the answers')
     summary.add_argument('folder', metavar='DIR', help='folder of the study')
 
-
 def make(args):
     "`msca study make`."
     models, out = model_names(args.models, args.names), Path(args.out)
@@ -65,36 +62,21 @@ def make(args):
     study = make_study(out, progress_bar(asked(task, range(len(task)), parse, args.workers), len(task)), painters, first.label_set, args.seed)
     print(f"{out}: {len(study.scenes)} scenes, {len(study.trials(''))} questions to each person; {words}; exemplars' label maps {exemplar_maps}\nask with: msca study ask {out}")
 
-
 def page():  # a widget
     "What `msca study ask` shows."
     import ipywidgets as W
+
     from msca.app.preference import PreferenceStudy
     try: return W.VBox([W.HTML('<h1>msca study</h1>').add_class('msca-head'), PreferenceStudy(os.environ.get('MSCA_APP_STUDY', ''))]).add_class('msca-page')
     except InputError as e: return W.HTML(f'<p>{escape(str(e))}</p>')
-
-
-def _interrupt(*_): raise KeyboardInterrupt
-
 
 def ask(args):
     "`msca study ask`: the page, until Ctrl-C."
     from msca.evidence.study import Study
     study = Study(args.folder)
     if find_spec('voila') is None: raise InputError("msca study ask needs Voilà, which is not installed: pip install voila")
-    port, app_commands.APP = free_port(args.port), PAGE
-    for name in ('SIGTERM', 'SIGHUP'):
-        if hasattr(signal, name): signal.signal(getattr(signal, name), _interrupt)
-    try:
-        with voila_running(port, {'MSCA_APP_STUDY': str(study.folder.absolute())}) as process:
-            print(f'http://{HOST}:{port}/  (Ctrl-C ends it)', flush=True)
-            if not args.no_browser:
-                import webbrowser
-                webbrowser.open(f'http://{HOST}:{port}/')
-            process.wait()
-            raise RuntimeError("the page's server has ended")
-    except KeyboardInterrupt: print(f'stopped; msca study summary {args.folder}')
-
+    app_commands.APP = PAGE
+    serve(args.port, {'MSCA_APP_STUDY': str(study.folder.absolute())}, not args.no_browser, f'stopped; msca study summary {args.folder}')
 
 def summary(args):
     "`msca study summary`."
@@ -127,7 +109,6 @@ def enter(args):
 def study(args):
     "`msca study`: whichever step is wanted."
     dict(make=make, ask=ask, sheets=sheets, enter=enter, summary=summary)[args.step](args)
-
 
 COMMANDS = (('study', 'ask people which pictures they prefer',
              'msca study make --models run-a run-b --data photos --n 40 --out study\n  msca study ask study\n  msca study sheets study --person anna --out sheets\n  msca study enter study --person anna --answers anna.txt\n  msca study summary study', _study_arguments, study),)

@@ -12,14 +12,14 @@ __all__ = ['VARIANT_NAMES', 'LOSSES', 'RECIPE_FIELDS', 'RunOptions', 'COMMANDS',
 import argparse
 import json
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, fields, make_dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args, get_origin
 
 from ..base.config import Configuration, field_comments, number, read_value, whole
-from ..base.labels import InputError, SCENE_LABELS
-from .options import CommandFailed, SEED, TRAINING_SIDE, check_inputs, check_writable, device_name, progress_bar, whole_number
+from ..base.labels import SCENE_LABELS, InputError
+from .options import SEED, TRAINING_SIDE, CommandFailed, check_inputs, check_writable, device_name, progress_bar, whole_number
 from ..data.check import check_dataset
 from ..data.published import FORMATS, dataset_class, open_dataset, scenes_of_kind
 from ..learning.recipe import MAY_CHANGE, RECIPES, LossWeights, TrainingConfig
@@ -27,7 +27,7 @@ from ..learning.recipe import MAY_CHANGE, RECIPES, LossWeights, TrainingConfig
 # %% ../../nbs/930_commands.training.ipynb #6ad8b87b
 VARIANT_NAMES = 'msca', 'gap', 'no-gate', 'no-attention', 'no-attention-literal', 'no-global', 'spade', 'spade-vae', 'spade-vae-cross'
 LOSSES = {f.name: f.type for f in fields(LossWeights)}  # name → what its weight may be
-RECIPE_FIELDS = {f.name: f.type for f in fields(TrainingConfig) if f.name not in ('losses', 'seed')}  # these two have options of another form
+RECIPE_FIELDS = {f.name: f.type for f in fields(TrainingConfig) if f.name not in ('losses', 'seed')}  # these two: options of another form
 _METAVARS = {int: 'N', float: 'X', tuple: 'A,B', str: 'FILE'}
 
 def option_type(
@@ -135,7 +135,7 @@ class _Given(Configuration):
     only:str|None = None
     procedural:whole(0)|None = None
     labels:str|None = None
-    config:str|None = None
+    config:Literal[RECIPES]|None = None
     variant:str|None = None
     noise:whole(0)|None = None
     padding:str|None = None
@@ -157,7 +157,8 @@ def run_options(
 ) -> RunOptions:  # paths absolute
     "The options that make a run what it is."
     def absolute(v): return [absolute(p) for p in v] if isinstance(v, list) else v if v in (None, 'imagenet') else str(Path(v).absolute())
-    return RunOptions(**{f.name: absolute(getattr(args, f.name)) if f.name in _PATHS else getattr(args, f.name) for f in fields(RunOptions)})
+    given = {f.name: getattr(args, f.name) for f in fields(RunOptions)}
+    return RunOptions(**given | {n: absolute(given[n]) for n in _PATHS})
 
 def saved_options(
     out,  # run folder
@@ -181,7 +182,8 @@ def recall_options(
         if name in MAY_CHANGE and given is not None: continue
         if given not in (unset[name], saved[name]):
             option, before, now = '--' + name.replace('_', '-'), *(json.dumps(v).strip('"') for v in (saved[name], given))
-            raise InputError(f"{args.out}: this run was started with {option} {before}, not {now}; leave {option} out, or name a new folder")
+            said = f"this run was started with {option} {before}, not {now}"
+            raise InputError(f"{args.out}: {said}; leave {option} out, or name a new folder")
         setattr(args, name, saved[name])
 
 def check_run_folder(
@@ -299,7 +301,8 @@ def chosen_model(
     variant, config = variant_recipe(args.variant, config)
     start = read_config(args.init)['synthesizer'] if args.init else {}
     shape = {k: start.get(k) if getattr(args, k) is None else getattr(args, k) for k in ('noise', 'padding', 'upsampling')}
-    try: return variant, replace(getattr(find_variant(variant).config, args.config)(n_labels), **{k: v for k, v in shape.items() if v is not None}), config
+    named = getattr(find_variant(variant).config, args.config)(n_labels)
+    try: return variant, replace(named, **{k: v for k, v in shape.items() if v is not None}), config
     except ValueError as e: raise InputError(str(e)) from None
 
 class SegmenterToCome:
@@ -324,8 +327,8 @@ def trained_segmenter(
 ):  # `SceneSegmenter`
     "The run's parser: loaded where it is there already, otherwise trained and saved."
     from msca.learning.loop import default_device
-    from msca.model.segmenter import SegmenterConfig, load_segmenter, save_segmenter
     from msca.learning.segmenter_training import train_segmenter
+    from msca.model.segmenter import SegmenterConfig, load_segmenter, save_segmenter
     if (folder/'parser.json').exists(): return load_segmenter(folder)[0].to(device)
     default_device(-1 if device.type != 'cpu' else False)
     side = min(size, 160)
@@ -351,11 +354,13 @@ def _check_train(args):
 def train(args):
     "`msca train`: parser and synthesizer, into a run folder; together with the processes that a launcher has started beside this one."
     _check_train(args)
+    from msca.base.files import folder_lock
+    from msca.base.processes import is_main
     from msca.learning.launch import process_group
     from msca.pretrained.models import best_device
     device = best_device(args.device)
     try:
-        with process_group(device): finished = _train(args, device)
+        with process_group(device), folder_lock(args.out) if is_main() else nullcontext(): finished = _train(args, device)
     except KeyboardInterrupt: finished = False
     if finished: return
     raise KeyboardInterrupt(f'go on with: msca train --out {args.out} --resume' if (Path(args.out)/'options.json').is_file() else '')
@@ -365,8 +370,8 @@ def keep_options(
     args,  # what argparse read for `msca train`
 ):
     "Write a run's options into its folder; if it cannot begin within the block, nothing is left that they would bind."
+    from msca.base.files import write_whole
     from msca.base.processes import is_main
-    from msca.data.scene import write_whole
     path = Path(args.out)/'options.json'
     first = not path.exists()
     if is_main():
@@ -386,16 +391,18 @@ def _train(args, device):
     from msca.learning.run import TrainingRun
     from msca.learning.states import kept_states
     out, cache, recipe = Path(args.out), None if args.no_cache else cache_folder(args.cache), training_recipe(args)
-    train_scenes, valid_scenes, label_set = training_scenes(args.data, args.procedural, args.labels, recipe.size, args.seed, args.format, args.only, args.palette)
+    scenes = training_scenes(args.data, args.procedural, args.labels, recipe.size, args.seed, args.format, args.only,
+                             args.palette)
+    train_scenes, valid_scenes, label_set = scenes
     variant, shape, recipe = chosen_model(args, recipe, len(label_set))
     parser = SegmenterToCome() if args.parser_epochs else None
-    run = TrainingRun(out, train_scenes, valid_scenes, label_set, recipe, shape, parser, args.vgg_weights, device, args.init, variant, cache)
+    run = TrainingRun(out, *scenes, recipe, shape, parser, args.vgg_weights, device, args.init, variant, cache)
     if kept_states(out): run.resume()
     print(f'{len(train_scenes)} scenes to learn from, {len(valid_scenes)} held out, on {device}')
     if parser: print(f'parser: {args.parser_epochs} epoch' + 's'*(args.parser_epochs != 1))
     print(run.describe())
     with keep_options(args), main_first():
-        if parser: parser.net = trained_segmenter(out, train_scenes, valid_scenes, label_set, args, recipe.size, device, cache)
+        if parser: parser.net = trained_segmenter(out, *scenes, args, recipe.size, device, cache)
     _run(run, [epoch_lines(), *([tensorboard_log(out)] if args.tensorboard else [])])
     if not run.stopped: print(f'{out}: trained; msca synth --model {out} --layout L.png --exemplar X.jpg')
     return not run.stopped
@@ -417,7 +424,7 @@ def _check_arguments(p):
 
 def check(args):
     "`msca check`: everything that is wrong with a dataset, and what it consists of."
-    from msca.data.scene import write_whole
+    from msca.base.files import write_whole
     if args.out: check_writable(Path(args.out)/'report.json')
     source = dataset_class(args.data, args.format).survey(args.data, SCENE_LABELS if args.labels == 'scenes' else None)
     if args.palette: source.read_painted(args.palette)

@@ -7,27 +7,28 @@ __all__ = ['cache_folder', 'scene_keys', 'weights_digest', 'MappedArrays', 'cach
            'clear_cache']
 
 # %% ../../nbs/180_data.cache.ipynb #6e2f030a
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 import hashlib
 import inspect
 import json
 import os
-from pathlib import Path
 import re
 import struct
-from tempfile import TemporaryFile
 import time
 import warnings
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryFile
 from zipfile import ZipFile, ZipInfo
+from zlib import crc32
 
-from filelock import FileLock, Timeout
 import numpy as np
+from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
 from ..base.config import fingerprint
+from ..base.files import write_whole
 from ..base.labels import InputError
-from .scene import write_whole
 
 # %% ../../nbs/180_data.cache.ipynb #7257d32c
 def cache_folder(
@@ -56,7 +57,6 @@ def scene_keys(
 
 # %% ../../nbs/180_data.cache.ipynb #4be5e277
 _FORMAT = 1  # of the files; a change makes all earlier ones unknown
-
 
 def _digest(kind, keys, options):
     "The name of what is kept: 20 hexadecimal digits over data and settings."
@@ -92,7 +92,6 @@ def _write_arrays(path, items, about):
         z.writestr(ZipInfo('about.json'), json.dumps(about))
     with open(path, 'rb+') as f: os.fsync(f.fileno())   # whole on the disk before it gets its name
 
-
 class MappedArrays:
     "A sequence of tuples of read-only `uint8` arrays in a file that is mapped, not loaded; pickles as the file's name."
     def __init__(
@@ -105,6 +104,7 @@ class MappedArrays:
             with ZipFile(path) as z:
                 self.about, start = json.loads(z.read('about.json')), _start_of(z, 'arrays')
                 with z.open('shapes.npy') as f: self._shapes = np.load(f, allow_pickle=False)
+                self._at, self._sum = start, z.getinfo('arrays').CRC
                 self._bytes = np.memmap(path, np.uint8, 'r', start, z.getinfo('arrays').file_size).view(np.ndarray)
         except Exception as e: raise InputError(f'{path}: not a whole file of the cache ({str(e) or type(e).__name__})') from None
         ends = np.maximum(self._shapes, [1, 1, 1]).prod(2, dtype=np.int64).cumsum()
@@ -113,7 +113,15 @@ class MappedArrays:
 
     def __len__(self): return len(self._shapes if self.rows is None else self.rows)
 
-    def __getitem__(self, i: int) -> tuple:
+    def is_whole(self) -> bool:
+        "Whether the arrays are what was written: their checksum, over the bytes that are mapped."
+        got, left = 0, len(self._bytes)
+        with open(self.path, 'rb') as f:          # read, not through the mapping, so that it does not count as this process's memory
+            f.seek(self._at)
+            while left > 0 and (part := f.read(min(left, 2**22))): got, left = crc32(part, got), left-len(part)
+        return left == 0 and got == self._sum
+
+    def __getitem__(self, i:int) -> tuple:
         "The arrays of one item, as views into the file."
         row = range(len(self))[i] if self.rows is None else self.rows[i]
         return tuple(self._array(int(start), *map(int, shape)) for start, shape in zip(self._starts[row], self._shapes[row]))
@@ -121,7 +129,6 @@ class MappedArrays:
     def _array(self, start, h, w, c): return self._bytes[start:start + h*w*(c or 1)].reshape((h, w, c) if c else (h, w))
 
     def __reduce__(self): return MappedArrays, (self.path, self.rows)
-
 
 def _start_of(z, name):
     "Where the bytes of an uncompressed member begin in the file: its local header is 30 bytes, its name, and some more."
@@ -132,9 +139,9 @@ def _start_of(z, name):
 # %% ../../nbs/180_data.cache.ipynb #aec76a8d
 def cached_arrays(
     folder,         # the cache folder; made if absent
-    kind: str,      # what is kept, lower-case letters: the file's name begins with it
+    kind:str,      # what is kept, lower-case letters: the file's name begins with it
     keys,           # a text for every item, see `scene_keys`; items with one key are kept once
-    options: dict,  # everything else that shapes the arrays, in JSON's types
+    options:dict,  # everything else that shapes the arrays, in JSON's types
     read,           # callable: list of item numbers → iterable of tuples of `uint8` arrays; called only to make the file
     progress=None,  # wraps the loop over what is made, called with (iterable, how many), such as fastprogress's `progress_bar`
 ) -> MappedArrays:
@@ -155,21 +162,19 @@ def cached_arrays(
         _make(path, items if progress is None else progress(items, len(first)), about)
     return MappedArrays(path, rows)
 
-
 def _opened(path, digest, rows):
     "The file if it is there, whole and made from the same; otherwise None. Its time says when it was last used."
     try: found = MappedArrays(path, rows)
     except InputError: return None
     if found.about.get('digest') != digest or len(found._shapes) != found.about.get('items'): return None
+    if not found.is_whole(): return warnings.warn(f'{path}: is damaged (its checksum differs), so it is made anew')
     with suppress(OSError): os.utime(path)
     return found
-
 
 def _whole_errors(items):
     "What fails in reading must not look like a failure to write."
     try: yield from items
     except OSError as e: raise InputError(f'{e.filename or "a scene"}: cannot be read ({e.strerror or e})') from None
-
 
 def _make(path, items, about):
     "Write a file of the cache whole or not at all."
@@ -179,12 +184,10 @@ def _make(path, items, about):
             why = f'{path.parent}: the cache cannot be written ({e.strerror or e})'
             raise InputError(f'{why}; make room there or name another folder') from None
 
-
 def _remove_leftovers(path):
     "Remove what killed processes have left of a file; to be called by who has its lock."
     for left in path.parent.glob(f'.{path.name}.*.tmp'):
         with suppress(OSError): left.unlink()
-
 
 @contextmanager
 def _one_at_a_time(path):
@@ -203,23 +206,20 @@ def _one_at_a_time(path):
             with suppress(OSError): _lock_of(path).unlink(missing_ok=True)
         lock.release()
 
-
 def _lock_of(path): return path.with_name(f'.{path.name}.lock')
 
 # %% ../../nbs/180_data.cache.ipynb #157c5fcb
 @dataclass(frozen=True)
 class CacheEntry:
     "A file in a cache folder."
-    path: Path       # the file
-    kind: str        # what it holds; 'unfinished' for what a killed process left, or one is writing
-    items: int       # how many photos or maps; 0 where that cannot be said
-    n_bytes: int     # on disk
-    last_used: float # seconds since 1970
-    options: dict    # the settings that shaped the arrays
+    path:Path       # the file
+    kind:str        # what it holds; 'unfinished' for what a killed process left, or one is writing
+    items:int       # how many photos or maps; 0 where that cannot be said
+    n_bytes:int     # on disk
+    last_used:float # seconds since 1970
+    options:dict    # the settings that shaped the arrays
 
-
-_OURS = re.compile(r'\.?([a-z]+-[0-9a-f]{20}\.zip)(?:\.lock|\.\d+\.tmp)?$')  # the names that the cache gives
-
+_OURS = re.compile(r'\.?([a-z]+-[0-9a-f]{20}\.zip)(?:\.lock|\.\d+(?:-[0-9a-f]{8})?\.tmp)?$')  # the names that the cache gives
 
 def cache_entries(
     folder,  # the cache folder
@@ -228,14 +228,12 @@ def cache_entries(
     files = [p for p in Path(folder).glob('*') if _OURS.match(p.name) and p.suffix != '.lock']
     return sorted(map(_entry, files), key=lambda e: -e.last_used)
 
-
 def _entry(path):
     stat = path.stat()
     try: about = MappedArrays(path).about
     except InputError: about = {}
     kind, items = (about.get('kind', 'unfinished'), about.get('items', 0)) if path.suffix == '.zip' else ('unfinished', 0)
     return CacheEntry(path, kind, items, stat.st_size, stat.st_mtime, about.get('options', {}))
-
 
 def clear_cache(
     folder,         # the cache folder
@@ -246,7 +244,6 @@ def clear_cache(
     for path in {Path(folder)/_OURS.match(e.path.name)[1] for e in cache_entries(folder)}:
         freed += _remove(path, time.time() - unused_days*86400)
     return freed
-
 
 def _remove(path, before):
     "Remove a file of the cache and what killed processes left of it, if nobody is making it and it was last used before; the bytes freed."

@@ -14,7 +14,6 @@ from .shapes import Layout, LayoutBuilder, Part
 # %% ../../nbs/115_data.layouts.ipynb #c5466924
 def _one_of(rng, *names): return str(rng.choice(names))
 
-
 def _coast(rng):
     b = LayoutBuilder(rng, rng.uniform(.25, .6))
     far, front = _one_of(rng, 'mountain', 'hill'), _one_of(rng, 'sand', 'sand', 'rock', 'grass')
@@ -32,7 +31,6 @@ def _coast(rng):
     b.scatter(rng.integers(0, 4), y+.01, 1, lambda x, y: (b.palm if front == 'sand' else b.broadleaf)(x, y, rng.uniform(.2, .55)))
     b.scatter(rng.integers(0, 4), y+.03, 1.02, lambda x, y: b.blades(x, y, rng.uniform(.05, .14)))
     return b
-
 
 def _lake(rng):
     b = LayoutBuilder(rng, rng.uniform(.36, .6))
@@ -65,7 +63,6 @@ def _valley(rng):
     b.scatter(rng.integers(0, 5), b.down(.6), 1.02, lambda x, y: b.blossoms(x, y, rng.uniform(.06, .18)), edge-.12, edge+.12)
     return b
 
-
 def _mountain(rng):
     b = LayoutBuilder(rng, rng.uniform(.5, .8))
     b.ridge('mountain', b.h, rng.uniform(.25, .5), rng.uniform(600, 1000), .56, 2, rng.uniform(-.8, .8))
@@ -97,7 +94,6 @@ def _countryside(rng):
     b.scatter(rng.integers(0, 6), b.down(.7), 1.02, lambda x, y: b.blossoms(x, y, rng.uniform(.06, .2)))
     return b
 
-
 def _forest(rng):
     b, conifers, gap = LayoutBuilder(rng, rng.uniform(.42, .62)), rng.choice([.05, .5, .95]), rng.uniform(.3, .7)
     b.ridge('woods', b.h+.02, rng.uniform(.2, .5), 40, .8, 6)
@@ -113,7 +109,6 @@ def _forest(rng):
     b.scatter(rng.integers(2, 7), b.down(.6), 1.03, lambda x, y: (b.blades if rng.random() < .5 else b.bush)(x, y, rng.uniform(.06, .2)))
     b.scatter(rng.integers(0, 3), b.down(.4), 1, lambda x, y: b.boulder(x, y, rng.uniform(.03, .12)))
     return b
-
 
 def _desert(rng):
     b = LayoutBuilder(rng, rng.uniform(.3, .6))
@@ -149,7 +144,6 @@ def _street(rng):
     _street_life(b, mid, road)
     return b
 
-
 def _street_side(b, X):
     "The houses along one side, from far to near"
     rng, z, lots, Y = b.rng, b.rng.uniform(.9, 2.5), [], b.rng.uniform(3, 9)
@@ -158,7 +152,6 @@ def _street_side(b, X):
         lots.append((z, e, Y*rng.uniform(.6, 1.4)))
         z = e+(rng.uniform(1.5, 5) if rng.random() < .25 else 0)
     for z0, z1, y in lots[::-1]: b.block(X, z0, z1, y, 8)
-
 
 def _street_row(b, mid, road, s):
     "What stands and drives on one side of a street: list of (distance, function that draws it there)"
@@ -173,12 +166,10 @@ def _street_row(b, mid, road, s):
     if rng.random() < .6: line(spots((2.5, 6), 40, 7), lambda z: b.post(*foot(z, .3), b.f*rng.uniform(2.6, 3)/z, True, -s))
     return things
 
-
 def _street_life(b, mid, road):
     "Vehicles, persons, trees and lamps of a street, from far to near"
     things = _street_row(b, mid, road, -1) + _street_row(b, mid, road, 1)
     for z, put in sorted(things, key=lambda t: -t[0]): put(z)
-
 
 def _front(rng):
     "Town houses seen from across the street"
@@ -222,12 +213,10 @@ def _highway(rng):
     if rng.random() < .4: b.post(*b.at(mid(5)+w/2+.8, 5), b.f*rng.uniform(2, 3)/5)
     return b
 
-
 def _guard_rail(b, at):
     for z in np.arange(30, 1.5, -2.):
         b.quad('metal', [(at(z), z, 0), (at(z), z, .5), (at(z)+.1, z, .5), (at(z)+.1, z, 0)], z, .3)
         b.quad('metal', [(at(z), z, .3), (at(z), z, .5), (at(z+2), z+2, .5), (at(z+2), z+2, .3)], z, .7)
-
 
 def _skyline(rng):
     b = LayoutBuilder(rng, rng.uniform(.5, .75))
@@ -267,7 +256,6 @@ def _village(rng):
     b.scatter(rng.integers(0, 4), .93, 1.03, lambda x, y: b.blossoms(x, y, rng.uniform(.08, .2)))
     return b
 
-
 def _village_road(b, y):
     "Pavement, road, persons and cars in front of the houses at row y"
     rng, road = b.rng, y+b.rng.uniform(.09, .13)
@@ -277,7 +265,6 @@ def _village_road(b, y):
     b.scatter(rng.integers(0, 5), y+.04, road-.005, lambda x, y: b.person(x, y, rng.uniform(.1, .14)))
     b.scatter(rng.integers(0, 3), road+.04, road+.14, lambda x, y: b.car_side(x, y, rng.uniform(.2, .28), rng.choice([-1, 1])))
     if rng.random() < .4: b.bank('grass', road+.22, road+.25)
-
 
 def _park(rng):
     b = LayoutBuilder(rng, rng.uniform(.35, .58))
@@ -301,7 +288,6 @@ def start_stream(
     if int(seed) != seed or seed < 0: raise InputError(f'seed {seed}: a whole number from 0 on expected')
     return np.random.default_rng([purpose, int(seed)])
 
-
 def check_choice(
     what:str,       # what is chosen, for the message
     value:str|None, # the choice, None where there is none
@@ -314,13 +300,10 @@ def check_choice(
 _DRAW = dict(coast=_coast, lake=_lake, mountain=_mountain, countryside=_countryside, forest=_forest, desert=_desert, valley=_valley,
              street=_street, highway=_highway, skyline=_skyline, village=_village, park=_park, front=_front)
 
-
 LAYOUT_KINDS = tuple(_DRAW)  # the kinds of place that can be drawn
-
 
 def _flip(p):
     return Part(p.material, tuple(v if i % 2 else round(1-v, 5) for i, v in enumerate(p.outline)), p.depth, p.tone, -p.facing)
-
 
 def procedural_layout(
     seed:int,            # any whole number from 0 on; the same seed gives the same layout

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..base.labels import InputError, LabelSet, UNLABELLED, label_lut, normalize_name
-from ..base.palettes import distinct_colors, read_lines
+from ..base.labels import InputError, LabelSet, normalize_name
+from ..base.palettes import distinct_colors, read_classes, read_lines
 from .datasets import PairedScenes, Part, SceneFolder, pick_scenes
 
 # %% ../../nbs/150_data.published.ipynb #5be3d8d3
@@ -48,12 +48,9 @@ _COCO_STUFF = {
     'raw-material': 'cardboard; metal; paper; plastic',
 }
 
-
 def _split(names): return names.split('; ')
 
-
 def _label_set(name, classes): return LabelSet(name, tuple(classes), distinct_colors(len(classes)), colors_from='picked')
-
 
 COCO_STUFF_LABELS = _label_set('coco-stuff', [
     *(c for names in _COCO_THINGS.values() for c in _split(names)), *sorted(c for names in _COCO_STUFF.values() for c in _split(names))])
@@ -97,10 +94,22 @@ class PublishedScenes(PairedScenes):
             self.remarks.append(f'{part.photos or part.maps}: {have} without {lack}, the side {part.side!r} is left out')
         return whole
 
-    def class_sets(self):
-        "Both are known in advance."
-        return self.written, self.about
+    @property
+    def names_from(self):
+        "The `classes.txt` that says what the numbers mean; the dataset itself where that was published."
+        return self.class_files[0] if self.class_files else self.path
 
+    def class_sets(self):
+        "The published ones, unless a `classes.txt` names others."
+        if not self.class_files: return self.written, self.about
+        own = read_classes(self.names_from)
+        named, published, numbered = ([normalize_name(c) for c in s.classes] for s in (own, self.about, self.written))
+        if named in (published, numbered):
+            said = f'{self.names_from}: lists the published classes, so numbers are read as published, not as its lines'
+            self.remarks += [said] * (named != numbered)
+            return self.written, self.about
+        self.remarks.append(f'{self.names_from}: its {len(own)} classes are what the numbers mean, not those of {self.about.name!r}')
+        return own, own
 
 def _first_with(path, folders, side, endings):
     "The first of some folders that has a file with one of these endings, at most one folder down; None if there is none."
@@ -126,7 +135,8 @@ class CocoStuff(PublishedScenes):
         found, flat = super().find(path), [Path(path) / 'images', Path(path) / 'labels']
         if found or not all(f.is_dir() for f in flat): return found
         classes = Path(path) / 'classes.txt'
-        ours = not classes.is_file() or [*map(normalize_name, read_lines(classes))] == [*map(normalize_name, COCO_STUFF_LABELS.classes)]
+        ours = not classes.is_file() or [normalize_name(c) for c in read_lines(classes)
+                                         if c] == [*map(normalize_name, COCO_STUFF_LABELS.classes)]
         return [Part(*flat)] if ours else []
 
     @classmethod
@@ -137,7 +147,7 @@ class CocoStuff(PublishedScenes):
     def read_lists(self):
         "In a flat collection the beginning of a name tells the side."
         if self.sides: return
-        self.sides = {name: side for name in self.names for side in ('train', 'val') if name.startswith(f'{side}_')}
+        self.sides = {name: side for name in self.names for side in ('train', 'val') if name.startswith((f'{side}_', f'{side}/'))}
 
 # %% ../../nbs/150_data.published.ipynb #e05fe014
 _GROUPS = {
@@ -149,7 +159,6 @@ _GROUPS = {
 }
 _HEADING = {c: h for h, names in (_COCO_THINGS | _COCO_STUFF).items() for c in _split(names)}
 _HEADING |= {'grass': 'ground', 'moss': 'ground', 'straw': 'ground', 'fog': 'sky'}
-
 
 def scene_kind(
     ids,               # COCO-Stuff ids, any shape, 255 = unlabelled
@@ -173,7 +182,7 @@ def scene_kind(
 
 # %% ../../nbs/150_data.published.ipynb #8f12c8ce
 def scenes_of_kind(
-    source: CocoStuff,   # the dataset, or one side of it
+    source:CocoStuff,   # the dataset, or one side of it
     kind='outdoor',      # 'outdoor', 'indoor', 'objects' or 'unclear'
     rule=scene_kind,     # function from COCO-Stuff ids to a kind, perhaps `partial(scene_kind, most_things=.2)`
     progress=None,       # wraps the loop over scenes, such as fastprogress's `progress_bar`
@@ -198,7 +207,6 @@ ADE20K_LABELS = _label_set('ade20k', _split(
     'tank; trade name; microwave; pot; animal; bicycle; lake; dishwasher; screen; blanket; sculpture; hood; sconce; vase; traffic light; '
     'tray; ashcan; fan; pier; crt screen; plate; monitor; bulletin board; shower; radiator; glass; clock; flag'))
 
-
 class ADE20K(PublishedScenes):
     "ADE20K scene parsing (ADEChallengeData2016)."
     written, about = _label_set('ade20k files', ['unlabelled', *ADE20K_LABELS.classes]), ADE20K_LABELS
@@ -209,11 +217,12 @@ class ADE20K(PublishedScenes):
 
     def class_sets(self):
         "The published classes, unless the dataset says that its own differ."
+        if (sets := super().class_sets()) != (self.written, self.about): return sets
         file = self.path / 'objectInfo150.txt'
         rows = [line.split('\t')[-1] for line in read_lines(file)[1:] if line] if file.is_file() else ADE20K_LABELS.classes
         names = [normalize_name(row.split(',')[0]) for row in rows]
-        if names == [*ADE20K_LABELS.classes]: return super().class_sets()
-        raise InputError(f'{file}: names other classes than the 150 of the scene parsing benchmark; use the folder format for them')
+        if names == [*ADE20K_LABELS.classes]: return sets
+        raise InputError(f'{file}: names other classes than the 150 of the scene parsing benchmark; name them in a classes.txt')
 
 # %% ../../nbs/150_data.published.ipynb #be44d274
 _CITY_COLORS = {
@@ -224,7 +233,6 @@ _CITY_COLORS = {
 
 CITYSCAPES_LABELS = LabelSet('cityscapes', tuple(_CITY_COLORS), tuple(_CITY_COLORS.values()))
 
-
 class Cityscapes(PublishedScenes):
     "Cityscapes with its fine annotations, in the 19 classes that are evaluated."
     written, about = _label_set('cityscapes label ids', _split(
@@ -233,19 +241,17 @@ class Cityscapes(PublishedScenes):
         'car; truck; bus; caravan; trailer; train; motorcycle; bicycle')), CITYSCAPES_LABELS
     sides_called = {'train': 'train', 'val': 'val'}
     photo_endings, map_endings = ('_leftImg8bit.png',), ('_gtFine_labelIds.png',)
+    ignored_endings = '_gtFine_color.png', '_gtFine_instanceIds.png', '_gtFine_labelTrainIds.png', '_gtFine_polygons.json'
     photo_folders = ('leftImg8bit/{}', 'leftImg8bit_trainvaltest/leftImg8bit/{}')
     map_folders = ('gtFine/{}', 'gtFine_trainvaltest/gtFine/{}')
     expects = 'Cityscapes has photos in leftImg8bit/train/CITY, its label maps in gtFine/train/CITY, and the same for val'
 
-    def parts(self):
-        "One part for every city."
-        sides = super().parts()
-        cities = [sorted({f.name for folder in part[:2] for f in folder.iterdir() if f.is_dir()}) for part in sides]
-        return [Part(part.photos / city, part.maps / city, part.side) for part, names in zip(sides, cities) for city in names]
+    def scene_name(self, name):
+        "Names begin with the city anyway."
+        return name.rsplit('/', 1)[-1]
 
 # %% ../../nbs/150_data.published.ipynb #49c28699
 FORMATS = {'coco-stuff': CocoStuff, 'ade20k': ADE20K, 'cityscapes': Cityscapes, 'folder': SceneFolder}
-
 
 def dataset_class(
     path,         # the dataset's folder
@@ -263,11 +269,10 @@ def dataset_class(
                      'and annotations/training (ade20k), leftImg8bit/train and gtFine/train (cityscapes), images/, labels/ and '
                      'classes.txt (folder)')
 
-
 def open_dataset(
     path,                       # the dataset's folder
     format=None,                # 'coco-stuff', 'ade20k', 'cityscapes' or 'folder'; None: whichever fits
-    label_set: LabelSet = None,  # its classes are matched to this set by name; None: the dataset's own classes
+    label_set:LabelSet = None,  # its classes are matched to this set by name; None: the dataset's own classes
     palette=None,               # a file with the colors in which its label maps are painted
 ) -> PairedScenes:
     "Open a dataset on disk in any of the layouts that are known."

@@ -34,7 +34,6 @@ def _sky(view, style, light):
     if light.cover > .02: _clouds(sky, x, up, style, light, d2)
     return sky
 
-
 def _stars(sky, style, d2, clear):
     "Stars and the halo of the moon, drawn into the sky"
     rng, n = start_stream(5, style.seed), sky.shape[1]
@@ -42,7 +41,6 @@ def _stars(sky, style, d2, clear):
     ok = r < sky.shape[0]-3
     sky[r[ok], c[ok]] += (rng.uniform(.02, .3, 160)[ok]*clear)[:, None].astype(np.float32)
     sky += np.float32([.7, .8, 1])*(.12*np.exp(-d2/.02)*clear)[..., None]
-
 
 def _clouds(sky, x, up, style, light, d2):
     "Clouds on a plane above, flattened towards the horizon, bright on the sun's side"
@@ -70,7 +68,6 @@ def _shadows(view, style, light):
         draw.polygon(np.stack([(cx+rx*np.cos(a))*n, (y+.004+ry*np.sin(a))*n], 1).ravel().tolist(), fill=190)
     return np.asarray(image.filter(ImageFilter.BoxBlur(n/130)), np.float32).ravel()/255
 
-
 def _shade(view, style, light):
     "Light coming from every pixel, before haze: pixels × 3, linear"
     mix, lit, snow = compute_texture(view, style, light)
@@ -88,7 +85,6 @@ def _shade(view, style, light):
 # %% ../../nbs/130_data.render.ipynb #ead025a8
 _LAMP = np.float32([2.6, .8, .22])   # the color of lamplight, linear
 
-
 def _windows(view, color, light, rng):
     "Glass mirrors the sky or shines, in place"
     idx = np.flatnonzero(view.material == MATERIAL_IDS['glass'])
@@ -99,7 +95,6 @@ def _windows(view, color, light, rng):
     shine = (.12 + .5*((tone*5.3) % 1))*(.75-.5*v+.35*(u+v > .9+.4*tone))
     mirror = color[idx] + (light.zenith+light.rim)*(.35*shine)[:, None]
     color[idx] = np.where((on > 0)[:, None], _LAMP*(on*(.85-.35*np.abs(u-.5)+.2*(v > .3)))[:, None], mirror)
-
 
 def _lamps(view, color, style, light):
     "Light in windows and towers, car and street lamps, in place"
@@ -143,7 +138,6 @@ def _develop(image, style):
     out = gray + (out-gray)*np.float32(style.saturation*(.9 if night else 1))
     return .42 + (out-.42)*np.float32(style.contrast*1.04)
 
-
 def _soften(image, weight):
     "Blur over three pixels down and across"
     for axis in (0, 1):
@@ -151,7 +145,6 @@ def _soften(image, weight):
         before, after = (edge[:-2], edge[2:]) if axis == 0 else (edge[:, :-2], edge[:, 2:])
         image = image*(1-2*weight) + (before+after)*weight
     return image
-
 
 def _film(photo, style):
     "Lens blur and grain"
@@ -190,7 +183,6 @@ def _photo(view, style):
     _falling(out, style, light)
     return out
 
-
 def render(
     layout:Layout,  # what is where
     style:Style,    # how it looks
@@ -204,7 +196,6 @@ def render(
     photo = _photo(view, style).reshape(size, k, size, k, 3).mean((1, 3)) if k > 1 else _photo(view, style)
     image = Image.fromarray((_film(photo, style)*255+.5).astype(np.uint8))
     return Scene(image, labels, SCENE_LABELS, f'{layout.kind}-{layout.seed}-{style.seed}')
-
 
 def procedural_scene(
     seed:int,      # any whole number from 0 on

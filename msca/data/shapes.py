@@ -9,8 +9,8 @@ __all__ = ['MATERIALS', 'MATERIAL_IDS', 'MATERIAL_LABELS', 'is_among', 'Part', '
 from dataclasses import dataclass
 from functools import lru_cache
 
-from fastcore.basics import patch
 import numpy as np
+from fastcore.basics import patch
 from PIL import Image, ImageDraw
 
 from ..base.labels import SCENE_LABELS
@@ -25,7 +25,6 @@ MATERIALS = dict(
 MATERIAL_IDS = {m: i for i, m in enumerate(MATERIALS)}  # material -> its number
 MATERIAL_LABELS = np.array([SCENE_LABELS.index(c) for c in MATERIALS.values()], np.uint8)  # number of a material -> id of its class
 
-
 def is_among(
     material,  # numbers of materials, any shape
     *names,    # of materials, keys of `MATERIALS`
@@ -37,22 +36,21 @@ def is_among(
 @dataclass(frozen=True)
 class Part:
     "One filled polygon of a layout."
-    material: str    # key of `MATERIALS`
-    outline: tuple   # x0, y0, x1, y1, … in picture units: 0 to 1, y downwards
-    depth: float     # distance in eye heights; 0: lies on the ground, the row tells the distance
-    tone: float      # 0 to 1: which variant of the material's color
-    facing: float    # -1 (wall looks left) to 1 (looks right)
-
+    material:str    # key of `MATERIALS`
+    outline:tuple   # x0, y0, x1, y1, … in picture units: 0 to 1, y downwards
+    depth:float     # distance in eye heights; 0: lies on the ground, the row tells the distance
+    tone:float      # 0 to 1: which variant of the material's color
+    facing:float    # -1 (wall looks left) to 1 (looks right)
 
 @dataclass(frozen=True)
 class Layout:
     "What is where: polygons from back to front, free of resolution and of style."
-    seed: int        # of the layout; also places the surface textures
-    kind: str        # one of `LAYOUT_KINDS`
-    horizon: float   # height of the horizon in picture units, 0 is the top
-    focal: float     # focal length in picture units
-    parts: tuple     # of polygons, back to front
-    casters: tuple   # of (x, y, width, height) in picture units: things that cast a shadow on the ground
+    seed:int        # of the layout; also places the surface textures
+    kind:str        # one of `LAYOUT_KINDS`
+    horizon:float   # height of the horizon in picture units, 0 is the top
+    focal:float     # focal length in picture units
+    parts:tuple     # of polygons, back to front
+    casters:tuple   # of (x, y, width, height) in picture units: things that cast a shadow on the ground
 
     @property
     def materials(self):
@@ -125,7 +123,6 @@ class LayoutBuilder:
 @lru_cache(maxsize=256)
 def _even(n): return np.linspace(0, 1, n)
 
-
 def _bumps(rng, n, octaves=6, gain=.5, base=2):
     "`n` samples of one-dimensional fractal noise in about -1 to 1"
     t, out, amp = _even(n), np.zeros(n), 1.
@@ -135,15 +132,12 @@ def _bumps(rng, n, octaves=6, gain=.5, base=2):
         amp *= gain
     return out * (1-gain) * 1.6
 
-
 def _loop(rng, n, gain=.7):
     "Closed fractal noise, about -1 to 1"
     v = _bumps(rng, n, 5, gain, 3)
     return v - (v[0] + (v[-1]-v[0])*_even(n))
 
-
 def _span(x, top, bottom): return [*np.stack([x, top], 1).ravel(), x[-1], bottom, x[0], bottom]
-
 
 def _around(x, y, w, h, r):
     a = 2*np.pi*np.arange(len(r))/len(r)
@@ -151,44 +145,40 @@ def _around(x, y, w, h, r):
 
 # %% ../../nbs/110_data.shapes.ipynb #2ecaa637
 @patch
-def ground(b: LayoutBuilder, material, y=None, rough=.004):
+def ground(b:LayoutBuilder, material, y=None, rough=.004):
     "Ground from a slightly uneven line at `y` down to the lower edge"
     y = b.h if y is None else y
     b.add(material, _span(np.linspace(-.02, 1.02, 60), y + rough*_bumps(b.rng, 60), 1.02))
 
-
 @patch
-def ridge(b: LayoutBuilder, material, base, height, depth, gain=.55, cells=2, slope=0., n=220):
+def ridge(b:LayoutBuilder, material, base, height, depth, gain=.55, cells=2, slope=0., n=220):
     "A chain of mountains, hills, dunes or woods: fractal line over `base`"
     x = np.linspace(-.05, 1.05, n)
     top = .55 + .45*_bumps(b.rng, n, 7 if gain > .4 else 3, gain, cells) + slope*(x-.5)
     b.add(material, _span(x, base - height*np.maximum(top, .02), base+.06), depth)
 
-
 @patch
-def bank(b: LayoutBuilder, material, left, right, rough=.01):
+def bank(b:LayoutBuilder, material, left, right, rough=.01):
     "Ground in front, its upper edge running from height `left` to height `right`"
     t = _even(90)
     ease = 3*t**2 - 2*t**3 if b.rng.random() < .5 else t
     b.add(material, _span(np.linspace(-.02, 1.02, 90), left + (right-left)*ease + rough*_bumps(b.rng, 90, 6, .6, 3), 1.02))
 
-
 @patch
-def patch(b: LayoutBuilder, material, x, y, w, h):
+def patch(b:LayoutBuilder, material, x, y, w, h):
     "A rounded, uneven patch that lies on the ground"
     b.add(material, _around(x, y, w, h, 1 + .15*_loop(b.rng, 40)))
 
 # %% ../../nbs/110_data.shapes.ipynb #2047e7dd
 @patch
-def blob(b: LayoutBuilder, material, x, y, w, h, depth, tone):
+def blob(b:LayoutBuilder, material, x, y, w, h, depth, tone):
     "A leafy lump: ragged closed outline around (x, y)"
     n = int(np.clip(w*500, 24, 90))
     r = 1 + .3*_loop(b.rng, n, .85) + np.where(np.arange(n) % 2, .06, -.06) + .05*b.rng.standard_normal(n)
     b.add(material, _around(x, y, w, h, r), depth, tone)
 
-
 @patch
-def broadleaf(b: LayoutBuilder, x, y, height):
+def broadleaf(b:LayoutBuilder, x, y, height):
     "Trunk and a crown of several lumps; (x, y) is the foot"
     rng, d = b.rng, b.depth(y)
     w, tone, t = height*rng.uniform(.55, .85), rng.random(), height*rng.uniform(.016, .03)
@@ -199,9 +189,8 @@ def broadleaf(b: LayoutBuilder, x, y, height):
         dx, dy = .34*w*q*np.cos(a), .26*height*q*np.sin(a)
         b.blob('leaves', x+dx, y-height*.62+dy, w*s, height*s*.75, d, np.clip(tone+rng.uniform(-.06, .06), 0, .999))
 
-
 @patch
-def conifer(b: LayoutBuilder, x, y, height):
+def conifer(b:LayoutBuilder, x, y, height):
     "A spruce: saw-edged triangle"
     rng, d, tone = b.rng, b.depth(y), b.rng.random()
     w, n = height*rng.uniform(.28, .42), int(np.clip(height*55, 5, 22))
@@ -214,9 +203,8 @@ def conifer(b: LayoutBuilder, x, y, height):
         return np.stack([x + s*reach, np.repeat(rows, 2) + np.tile([.1/n, -.1/n], n)*height*rng.uniform(0, 2, 2*n)], 1)
     b.add('needles', [x, y-height, *side(1).ravel(), *side(-1)[::-1].ravel()], d, tone)
 
-
 @patch
-def palm(b: LayoutBuilder, x, y, height):
+def palm(b:LayoutBuilder, x, y, height):
     "A palm: bent trunk, a star of fronds"
     rng, d, tone = b.rng, b.depth(y), b.rng.random()
     lean, t = rng.uniform(-.25, .25)*height, height*.022
@@ -229,13 +217,12 @@ def palm(b: LayoutBuilder, x, y, height):
         mx, my = cx+L*.55*np.cos(a), cy-L*.75*np.sin(a)-L*.05
         b.add('needles', [cx, cy-L*.05, mx, my-L*.07, tx, ty, mx, my+L*.14, cx, cy+L*.06], d, tone)
 
-
 @patch
-def tree(b: LayoutBuilder, x, y, height, conifer=.3): (b.conifer if b.rng.random() < conifer else b.broadleaf)(x, y, height)
+def tree(b:LayoutBuilder, x, y, height, conifer=.3): (b.conifer if b.rng.random() < conifer else b.broadleaf)(x, y, height)
 
 # %% ../../nbs/110_data.shapes.ipynb #bedf83f3
 @patch
-def bush(b: LayoutBuilder, x, y, w):
+def bush(b:LayoutBuilder, x, y, w):
     "Two to four low lumps standing on (x, y)"
     rng, d, tone = b.rng, b.depth(y), b.rng.random()
     b.shadow(x, y, w, w*.5)
@@ -243,36 +230,32 @@ def bush(b: LayoutBuilder, x, y, w):
         s = rng.uniform(.5, .8)
         b.blob('plant', x+rng.uniform(-.3, .3)*w, y-w*.2*s-rng.uniform(0, .12)*w, w*s, w*s*.62, d, tone)
 
-
 @patch
-def blossoms(b: LayoutBuilder, x, y, w, n=12):
+def blossoms(b:LayoutBuilder, x, y, w, n=12):
     "A bush with flowers on it"
     b.bush(x, y, w)
     rng, d, tone, r = b.rng, b.depth(y), b.rng.random(), w*.035
     for px, py in zip(x+rng.uniform(-.42, .42, n)*w, y-rng.uniform(.05, .42, n)*w):
         b.add('flower', [px-r, py, px, py-r, px+r, py, px, py+r], d, tone)
 
-
 @patch
-def blades(b: LayoutBuilder, x, y, height, n=14):
+def blades(b:LayoutBuilder, x, y, height, n=14):
     "A tuft of long leaves"
     rng, d, tone, t = b.rng, b.depth(y), b.rng.random(), height*.03
     for dx, lean, L in zip(rng.uniform(-.25, .25, n)*height, rng.uniform(-.5, .5, n)*height, rng.uniform(.5, 1, n)*height):
         mx, my = x+dx+lean*.4, y-L*.6
         b.add('plant', [x+dx-t, y, mx-t*.6, my, x+dx+lean, y-L, mx+t*.6, my, x+dx+t, y], d, tone)
 
-
 @patch
-def boulder(b: LayoutBuilder, x, y, w):
+def boulder(b:LayoutBuilder, x, y, w):
     "A rock with a flat foot"
     rng, n, h = b.rng, 22, w*b.rng.uniform(.4, .75)
     a, r = np.pi*_even(n), 1 + .28*_bumps(rng, n, 4, .6, 3)
     b.shadow(x, y, w, h)
     b.add('rock', np.stack([x - w/2*r*np.cos(a), y - h*r*np.sin(a) + .02*w*rng.standard_normal(n)], 1), b.depth(y))
 
-
 @patch
-def person(b: LayoutBuilder, x, y, height=None):
+def person(b:LayoutBuilder, x, y, height=None):
     "A standing or walking person; without a height, a grown one at this row"
     rng, d = b.rng, b.depth(y)
     H = (y-b.h)*rng.uniform(1.02, 1.12) if height is None else height
@@ -289,11 +272,10 @@ def person(b: LayoutBuilder, x, y, height=None):
 
 # %% ../../nbs/110_data.shapes.ipynb #57d0712f
 @patch
-def disc(b: LayoutBuilder, material, x, y, r, depth, tone=None): b.add(material, _around(x, y, 2*r, 2*r, np.ones(14)), depth, tone)
-
+def disc(b:LayoutBuilder, material, x, y, r, depth, tone=None): b.add(material, _around(x, y, 2*r, 2*r, np.ones(14)), depth, tone)
 
 @patch
-def car_side(b: LayoutBuilder, x, y, length, facing=1):
+def car_side(b:LayoutBuilder, x, y, length, facing=1):
     "A car seen from the side, standing on row y"
     d, rng, L, s = b.depth(y), b.rng, length, facing
     b.shadow(x, y, L, L*.25)
@@ -308,9 +290,8 @@ def car_side(b: LayoutBuilder, x, y, length, facing=1):
     for wx in (-.31, .3):
         for r, t in ((.085, .1), (.04, .9)): b.disc('dark', x+s*L*wx, y-L*.075, L*r, d, t)
 
-
 @patch
-def _car_flank(b: LayoutBuilder, X, Z, H, L, box, tone):
+def _car_flank(b:LayoutBuilder, X, Z, H, L, box, tone):
     "The long side of a car that stands along the road, the one that the eye can see"
     s = -np.sign(X) or 1.
     side, inner, belt = X+s*.56, X+s*.54, (.45 if box else .5)*H/.86
@@ -321,9 +302,8 @@ def _car_flank(b: LayoutBuilder, X, Z, H, L, box, tone):
     for w in (Z+.4, Z+L-.5):
         b.quad('dark', [(side, w-.2, .08), (side, w-.15, .3), (side, w+.15, .3), (side, w+.2, .08), (side, w, 0)], Z, .1)
 
-
 @patch
-def car_back(b: LayoutBuilder, X, Z, tall=1., front=False):
+def car_back(b:LayoutBuilder, X, Z, tall=1., front=False):
     "A car, van or bus on the road, seen along the road; position in eye heights"
     H, L, tone = .86*tall, 2.5*tall, b.rng.random()
     b.shadow(*b.at(X, Z), b.f*1.3/Z, b.f*H*.5/Z)
@@ -337,9 +317,8 @@ def car_back(b: LayoutBuilder, X, Z, tall=1., front=False):
     for s in (-1, 1): bar('lamp', .2 if front else .8, s*.97, s*.7, .42, .54)
     bar('lamp', .5, -.25, .25, .3, .38)
 
-
 @patch
-def boat(b: LayoutBuilder, x, y, length):
+def boat(b:LayoutBuilder, x, y, length):
     "A sailing boat or a motor boat on the water"
     L, d, s, tone = length, b.depth(y), b.rng.choice([-1, 1]), b.rng.random()
     put = lambda material, tone, *pts: b.add(material, [(x+s*L*px, y-L*py) for px, py in pts], d, tone)
@@ -354,13 +333,12 @@ def boat(b: LayoutBuilder, x, y, length):
 
 # %% ../../nbs/110_data.shapes.ipynb #acdd7ea6
 @patch
-def flat_wall(b: LayoutBuilder, x, y, w, h, depth):
+def flat_wall(b:LayoutBuilder, x, y, w, h, depth):
     "A wall facing the eye, lower left corner (x, y): function that paints a rectangle in wall units on it"
     return lambda material, u0, v0, u1, v1, tone=None: b.rect(material, x+u0*w, y-v1*h, (u1-u0)*w, (v1-v0)*h, depth, tone)
 
-
 @patch
-def long_wall(b: LayoutBuilder, a, c, height, depth, facing=0.):
+def long_wall(b:LayoutBuilder, a, c, height, depth, facing=0.):
     "The same for a wall between the ground points a=(X, Z) and c, in perspective"
     (xa, za), (xc, zc) = a, c
     def paint(material, u0, v0, u1, v1, tone=None):
@@ -368,9 +346,8 @@ def long_wall(b: LayoutBuilder, a, c, height, depth, facing=0.):
         b.quad(material, [(xa+(xc-xa)*u, za+(zc-za)*u, height*v) for u, v in pts], depth, tone, facing)
     return paint
 
-
 @patch
-def window(b: LayoutBuilder, paint, u0, v0, u1, v1, fine, frame):
+def window(b:LayoutBuilder, paint, u0, v0, u1, v1, fine, frame):
     "Frame and glass; two panes when large enough to be seen"
     du, dv, tone = (u1-u0)*.12, (v1-v0)*.08, b.rng.random()
     paint('frame', u0, v0, u1, v1, frame)
@@ -379,9 +356,8 @@ def window(b: LayoutBuilder, paint, u0, v0, u1, v1, fine, frame):
     paint('glass', u0+du, v0+dv, m-dm, v1-dv, tone)
     paint('glass', m+dm, v0+dv, u1-du, v1-dv, tone)
 
-
 @patch
-def facade(b: LayoutBuilder, paint, floors, bays, seen, shop=False):
+def facade(b:LayoutBuilder, paint, floors, bays, seen, shop=False):
     "Windows on every floor, a door below; `seen`: height of the wall in the picture"
     rng, frame = b.rng, b.rng.random()
     ww, wh, door = rng.uniform(.4, .66), rng.uniform(.5, .68), rng.integers(bays)
@@ -399,7 +375,7 @@ def facade(b: LayoutBuilder, paint, floors, bays, seen, shop=False):
 
 # %% ../../nbs/110_data.shapes.ipynb #10a0f5e7
 @patch
-def house(b: LayoutBuilder, x, y, width):
+def house(b:LayoutBuilder, x, y, width):
     "A house seen from the front, with gable or hipped roof, windows and a door"
     rng, d, w = b.rng, b.depth(y), width
     floors, tone, roof = int(rng.integers(1, 3)), rng.random(), rng.random()
@@ -419,9 +395,8 @@ def house(b: LayoutBuilder, x, y, width):
     if rng.random() < .7: b.rect('wall', x-w*.3, ridge-rt*.25, w*.07, rt*.75, d, rng.random())
     if width > .03: b.facade(b.flat_wall(x-w/2, y, w, h, d), floors, int(rng.integers(2, 5)), h)
 
-
 @patch
-def _end_wall(b: LayoutBuilder, X, Z, Y, out, floors, tone, seen):
+def _end_wall(b:LayoutBuilder, X, Z, Y, out, floors, tone, seen):
     "The wall of a town house that looks down the street towards the eye"
     s = np.sign(X)
     b.quad('wall', [(X, Z, 0), (X, Z, Y), (X+s*out, Z, Y), (X+s*out, Z, 0)], Z, tone)
@@ -430,9 +405,8 @@ def _end_wall(b: LayoutBuilder, X, Z, Y, out, floors, tone, seen):
     for f in range(1, floors):
         for k in range(3): b.window(paint, .1+.3*k, (f+.25)/floors, .25+.3*k, (f+.75)/floors, False, frame)
 
-
 @patch
-def block(b: LayoutBuilder, X, Z0, Z1, Y, out):
+def block(b:LayoutBuilder, X, Z0, Z1, Y, out):
     "A town house along the street at X, from Z0 to Z1, its end wall reaching `out` eye heights outwards"
     rng, tone, s, d = b.rng, b.rng.random(), np.sign(X), (Z0+Z1)/2
     seen, floors, bays = b.f*Y/Z0, max(1, round(Y/1.9)), max(2, round((Z1-Z0)/1.7))
@@ -445,9 +419,8 @@ def block(b: LayoutBuilder, X, Z0, Z1, Y, out):
     if abs(b.at(X, Z0)[0]-b.at(X, Z1)[0]) > .012:
         b.facade(b.long_wall((X, Z0), (X, Z1), Y, d, -s), floors, bays, seen, rng.random() < .5)
 
-
 @patch
-def tower(b: LayoutBuilder, x, y, w, h, depth):
+def tower(b:LayoutBuilder, x, y, w, h, depth):
     "A tower of the skyline, with windows of its own where it is wide enough"
     rng, tone, base = b.rng, b.rng.random(), 'tower' if b.rng.random() < .55 else 'wall'
     s, top = (1 if x < .5 else -1), rng.random()
@@ -462,9 +435,8 @@ def tower(b: LayoutBuilder, x, y, w, h, depth):
     for r in range(rows):
         for c in range(cols): b.rect('glass', x-w/2+(c+.25)*w/cols, y-h+(r+.3)*h/rows, w/cols*.5, h/rows*.45, depth)
 
-
 @patch
-def post(b: LayoutBuilder, x, y, height, lamp=False, facing=1):
+def post(b:LayoutBuilder, x, y, height, lamp=False, facing=1):
     "A street lamp or a sign on a pole"
     d, t, top = b.depth(y), max(height*.014, .0022), y-height
     b.rect('metal', x-t, top, 2*t, height, d)
@@ -473,9 +445,8 @@ def post(b: LayoutBuilder, x, y, height, lamp=False, facing=1):
     b.add('metal', [x, top, end, top-t*2, end, top, x, top+t*2], d)
     b.add('light', [end-facing*height*.11, top, end, top-t, end, top+t*1.5, end-facing*height*.11, top+t*1.5], d)
 
-
 @patch
-def fence(b: LayoutBuilder, left, right):
+def fence(b:LayoutBuilder, left, right):
     "A wooden fence across the picture, its foot at height `left` and `right`"
     high = lambda y: (y-b.h)*.45
     for v in (.85, .5):
@@ -487,7 +458,7 @@ def fence(b: LayoutBuilder, left, right):
 
 # %% ../../nbs/110_data.shapes.ipynb #076c77ec
 @patch
-def way(b: LayoutBuilder, material, width, bend=0., X=0., far=60., near=.5, n=40):
+def way(b:LayoutBuilder, material, width, bend=0., X=0., far=60., near=.5, n=40):
     "A road, path or river on the ground, winding into the distance; returns its middle line (X at Z)"
     Z, phase = np.geomspace(near, far, n), b.rng.uniform(0, 6)
     mid = lambda z: X + bend*np.asarray(z)/far**.5*np.sin(np.log(z)*1.6+phase)
@@ -495,9 +466,8 @@ def way(b: LayoutBuilder, material, width, bend=0., X=0., far=60., near=.5, n=40
     b.add(material, np.array(left + right[::-1]))
     return mid
 
-
 @patch
-def dashes(b: LayoutBuilder, mid, X, width=.06, dash=1.2, gap=1.6, far=40., near=.8):
+def dashes(b:LayoutBuilder, mid, X, width=.06, dash=1.2, gap=1.6, far=40., near=.8):
     "Road markings along the middle line, `X` to its right; gap 0 gives an unbroken line"
     z, tone = near + b.rng.uniform(0, 1), b.rng.random()
     while z < far:
@@ -507,13 +477,12 @@ def dashes(b: LayoutBuilder, mid, X, width=.06, dash=1.2, gap=1.6, far=40., near
 
 # %% ../../nbs/110_data.shapes.ipynb #6ac878bc
 @patch
-def scatter(b: LayoutBuilder, n, y0, y1, put, x0=0., x1=1.):
+def scatter(b:LayoutBuilder, n, y0, y1, put, x0=0., x1=1.):
     "Calls put(x, y) at `n` random places from far to near"
     for y in sorted(b.rng.uniform(y0, y1, n)): put(b.rng.uniform(x0, x1), y)
 
-
 @patch
-def backdrop(b: LayoutBuilder, chance=.7):
+def backdrop(b:LayoutBuilder, chance=.7):
     "Far mountains, hills or woods above the horizon"
     rng = b.rng
     if rng.random() < chance*.6: b.ridge('mountain', b.h, rng.uniform(.08, .25), rng.uniform(400, 900))

@@ -19,27 +19,26 @@ from .shapes import MATERIAL_IDS, MATERIAL_LABELS, MATERIALS
 STYLE_AXES = dict(time=('dawn', 'day', 'sunset', 'dusk', 'night'), season=('spring', 'summer', 'autumn', 'winter'),
                   weather=('clear', 'cloudy', 'overcast', 'fog', 'rain', 'snow'))  # the three named axes of a style and their values
 
-
 @dataclass(frozen=True)
 class Style:
     "How a scene looks, whatever is in it."
-    seed: int           # of the style; also picks the color variants, places clouds and grain
-    time: str           # of day, one of `STYLE_AXES['time']`
-    season: str         # one of `STYLE_AXES['season']`
-    weather: str        # one of `STYLE_AXES['weather']`
-    palette: tuple      # per class of `SCENE_LABELS` three factors on red, green, blue, .7 to 1.4
-    sun: float          # where sun or moon stands: -1 left edge, 1 right edge of the picture
-    elevation: float    # 0 to 1, low to high within the time of day
-    clouds: float       # 0 to 1, few to many within the weather
-    snow: float         # 0 to 1, little to much within the season
-    haze: float         # factor on the haze, .5 to 2
-    warmth: float       # -1 cold to 1 warm white balance
-    texture: float      # .6 flat to 1.5 rough
-    contrast: float     # .9 to 1.2
-    saturation: float   # .7 to 1.15
-    exposure: float     # .8 to 1.2
-    grain: float        # amount of film grain, 0 to .04
-    blur: float         # of the lens: weight of each neighboring pixel, .04 to .16
+    seed:int           # of the style; also picks the color variants, places clouds and grain
+    time:str           # of day, one of `STYLE_AXES['time']`
+    season:str         # one of `STYLE_AXES['season']`
+    weather:str        # one of `STYLE_AXES['weather']`
+    palette:tuple      # per class of `SCENE_LABELS` three factors on red, green, blue, .7 to 1.4
+    sun:float          # where sun or moon stands: -1 left edge, 1 right edge of the picture
+    elevation:float    # 0 to 1, low to high within the time of day
+    clouds:float       # 0 to 1, few to many within the weather
+    snow:float         # 0 to 1, little to much within the season
+    haze:float         # factor on the haze, .5 to 2
+    warmth:float       # -1 cold to 1 warm white balance
+    texture:float      # .6 flat to 1.5 rough
+    contrast:float     # .9 to 1.2
+    saturation:float   # .7 to 1.15
+    exposure:float     # .8 to 1.2
+    grain:float        # amount of film grain, 0 to .04
+    blur:float         # of the lens: weight of each neighboring pixel, .04 to .16
 
     def __post_init__(self):
         for axis, values in STYLE_AXES.items(): check_choice(axis, getattr(self, axis), values)
@@ -49,17 +48,13 @@ class Style:
 # %% ../../nbs/120_data.styles.ipynb #759ded52
 _TIME_CHANCE, _SEASON_CHANCE = (.14, .44, .17, .11, .14), (.25, .3, .25, .2)
 
-
 _WEATHER_CHANCE = dict(spring=(.34, .26, .14, .08, .18, 0.), summer=(.44, .28, .1, .06, .12, 0.),
                        autumn=(.3, .22, .18, .15, .15, 0.), winter=(.3, .16, .18, .1, .04, .22))
-
 
 _RANGES = dict(sun=(-1, 1), elevation=(0, 1), clouds=(0, 1), snow=(0, 1), haze=(.5, 2), warmth=(-1, 1), texture=(.6, 1.5),
                contrast=(.9, 1.2), saturation=(.7, 1.15), exposure=(.8, 1.2))
 
-
 _GRAY = ('mountain', 'road', 'pavement', 'rock', 'sand', 'person')  # classes whose colors vary little in hue
-
 
 def _draw_palette(rng):
     "Random factors per class: lightness for all, hue less for what is gray by nature"
@@ -67,7 +62,6 @@ def _draw_palette(rng):
     n = len(SCENE_LABELS)
     factors = np.exp(rng.normal(0, .13, (n, 1)) + rng.normal(0, 1, (n, 3))*hue).clip(.7, 1.4)
     return tuple(map(tuple, factors.round(4).tolist()))
-
 
 def procedural_style(
     seed:int,               # any whole number from 0 on; the same seed gives the same style
@@ -89,13 +83,11 @@ def procedural_style(
 # %% ../../nbs/120_data.styles.ipynb #98e3d0d6
 _WHITE = 1.5   # w: how soon light saturates
 
-
 def to_linear(
     s,  # display values 0 to 1, any shape
 ) -> np.ndarray:  # float32, the same shape: light, 0 to 2.8
     "Display values to linear light."
     return (-np.log1p(-np.minimum(np.square(s), .985)) / _WHITE).astype(np.float32)
-
 
 def to_display(
     c,  # linear light from 0 on, any shape
@@ -124,7 +116,6 @@ _COLORS = dict(   # material: main variants | lighter and darker, mixed in by te
     cloth='2a3040 7a2c30 d8d0c4 3c5a7c 4a4440 7a6a54 5a7c5a 1e1e24 | ffffff 101014', wood='8a7258 9c8468 745e48 | b09878 544434',
     metal='6c7074 84888c 54585c | a8acb0 3a3c40', light='f0e8d0 d8e0e8 2c6c4c 3c5c9c c83c34 e8e4d8 | ffffff c0b890')
 
-
 _SEASON_COLORS = dict(
     spring=dict(grass='6a943c 62903c 7a9c46 709440 | 98b058 48702e', leaves='70983e 84a84c 628c3c d0a0b0 94ac54 dcc0c8 | a8c06c 3c5c24',
                 field='8cb044 7ca83c a4b850 9c7c54 88ac40 d8cc50 | b8c868 5c8034', hill='6c904a 648848 7c9c54 | 98ac5c 486838',
@@ -138,9 +129,7 @@ _SEASON_COLORS = dict(
                 field='84745a 786a54 94866a 6c604c 8c7c5e | a4967a 544a3a', woods='4a5044 565848 3e463c | 747464 2a302a',
                 hill='7c7860 848068 74705a | 98947c 54503f', plant='7c7454 88805c 6c664a | a09870 4a4430'))
 
-
 def _hexes(text): return np.array([[int(h[i:i+2], 16)/255 for i in (0, 2, 4)] for h in text.split()], np.float32)
-
 
 @lru_cache(maxsize=4)
 def _season_table(season):
@@ -152,7 +141,6 @@ def _season_table(season):
 # %% ../../nbs/120_data.styles.ipynb #282a930f
 _FEW = ('wall', 'trim', 'roof', 'tower', 'frame', 'door', 'paint', 'hull', 'cloth', 'field', 'pavement', 'road', 'mountain', 'rock', 'sand',
         'water', 'flower', 'leaves', 'grass')  # materials of which a style shows a few colors only
-
 
 def pick_colors(
     style:Style,
@@ -174,34 +162,30 @@ _TIMES = dict(  # sun, ambient, zenith, horizon, glow: colors | direct, ambient 
     dusk=('c8a0b0 a4a8d8 2c4078 b88a94 dca090', .2, .4, -.06, 0., .6),
     night=('a8bcf0 8c9cd8 0c1230 1c2848 c8d4f0', .14, .17, .25, .5, .7))
 
-
 _WEATHERS = dict(  # cloud cover from to, share of direct light that is left, grayness, reach in eye heights
     clear=(.0, .28, 1., 0., 2500.), cloudy=(.38, .62, .85, .15, 1800.), overcast=(1., 1., .08, .8, 900.), fog=(1., 1., .05, .85, 32.),
     rain=(1., 1., .05, .85, 220.), snow=(1., 1., .08, .75, 130.))
 
-
 @dataclass(frozen=True)
 class Light:
     "The light of one style, all colors linear."
-    sun: np.ndarray        # direct light
-    ambient: np.ndarray    # from everywhere
-    zenith: np.ndarray     # sky above
-    rim: np.ndarray        # sky at the horizon, also the color of haze
-    glow: np.ndarray       # around sun or moon
-    cloud: tuple           # dark and bright side of the clouds
-    height: float          # of the sun above the horizon in picture units
-    cover: float           # share of the sky under clouds
-    reach: float           # how far one sees, in eye heights
-    lit: float             # share of windows with light
-    snow: float            # 0 to 1 on the ground
-    wet: bool              # rain darkens the ground
-
+    sun:np.ndarray        # direct light
+    ambient:np.ndarray    # from everywhere
+    zenith:np.ndarray     # sky above
+    rim:np.ndarray        # sky at the horizon, also the color of haze
+    glow:np.ndarray       # around sun or moon
+    cloud:tuple           # dark and bright side of the clouds
+    height:float          # of the sun above the horizon in picture units
+    cover:float           # share of the sky under clouds
+    reach:float           # how far one sees, in eye heights
+    lit:float             # share of windows with light
+    snow:float            # 0 to 1 on the ground
+    wet:bool              # rain darkens the ground
 
 def _duller(color, gray, k=1.):
     "A color moved towards gray"
     level = color @ np.float32([.3, .5, .2])
     return color + gray*k*(level*np.float32([.91, .95, 1.])-color)
-
 
 def _snow_cover(style):
     winter = .55+.45*style.snow if style.season == 'winter' and style.snow > .12 else 0.

@@ -18,7 +18,6 @@ from .styles import Light, Style
 # %% ../../nbs/125_data.textures.ipynb #8815ca47
 _N = 512  # pixels across a tile of noise
 
-
 @lru_cache(maxsize=1)
 def make_noise():  # dict of four flat arrays, 512×512 values each
     "Tileable noise by name, mean 0, deviation 1."
@@ -41,7 +40,6 @@ def sample_noise(
     i = (np.floor(v*_N).astype(np.int32) & (_N-1))*_N + (np.floor(u*_N).astype(np.int32) & (_N-1))
     return make_noise()[name].take(i)
 
-
 def interpolate_noise(
     name,  # key of `make_noise`
     u, v,  # coordinates across and down in tiles, any shape
@@ -56,7 +54,6 @@ def interpolate_noise(
     a += fx*(n.take(r0+c1)-a)
     c += fx*(n.take(r1+c1)-c)
     return a + fy*(c-a)
-
 
 def smooth_step(
     x,  # any shape
@@ -105,7 +102,6 @@ class View:
         shift = np.float32(self.layout.seed*.37 % 1) + self.spot[idx]*np.float32(.11)
         return (self.x[idx]-.5)/drop*.18 + shift, -np.log(drop)*.45 + shift*.7, smooth_step(drop, .01, .25)
 
-
 def sun_side(
     style:Style,
 ):  # -1 left, 1 right
@@ -132,14 +128,12 @@ def _relief(view, idx, style, light):
     cover = light.snow*smooth_step(.9*slope+.12*n+.15*f+.5*light.snow, -.25, .3)
     return np.clip(.3*n+.3*f, -1, 1), lit, np.where(rock | hill, cover*.9, np.maximum(cap*smooth_step(.8*slope+.2*f, -.35, .1), cover))
 
-
 def _woods(view, idx, style, light):
     "A far mass of trees: upright strokes of dark and light"
     x, y = view.x[idx]*1.1 + view.spot[idx]*.31, view.y[idx]*.7
     n = interpolate_noise('clump', x, y)
     g = n - interpolate_noise('clump', x+.008*sun_side(style), y-.006)
     return np.clip(.6*n, -1, 1), .5+.35*style.texture*g+.1*n, light.snow*smooth_step(g+.3*n, -.4, 1.2)*.8
-
 
 def _leaves(view, idx, style, light):
     "Crowns and bushes: clumps of leaves, round in the light"
@@ -161,7 +155,6 @@ def _turf(view, idx, style, light):
     snow = light.snow*smooth_step(.3*big+.1*fine+1.1*light.snow, .1, .75)
     return np.clip(mix*style.texture, -1, 1), .8+style.texture*(.08*big+near*.16*fine), snow
 
-
 def _crops(view, idx, style, light):
     "Fields: rows towards a vanishing point of their own"
     x, y, near = view.ground(idx)
@@ -171,7 +164,6 @@ def _crops(view, idx, style, light):
     fine = sample_noise('fine', x*1.3, y*.8)
     mix = (.5*rows+.4*fine*near+.3*interpolate_noise('fbm', x*.1, y*.2))*style.texture
     return np.clip(mix, -1, 1), .8+.12*rows+.1*fine*near, light.snow*smooth_step(.22*rows*near+.1*fine+1.1*light.snow, .1, .8)
-
 
 def _sands(view, idx, style, light):
     "Sand: ripples across, and the round light of dunes"
@@ -184,7 +176,6 @@ def _sands(view, idx, style, light):
     body = dune*(.22*sun_side(style)*np.sin(u*7+view.spot[idx]+big)+.15*(.3-v))
     lit = .8+body+style.texture*(.06*wave+.05*fine*near+.08*big)
     return np.clip((.3*big+.15*fine+.12*wave)*style.texture, -1, 1), lit, light.snow*smooth_step(.3*big+.1*fine+light.snow, .2, .8)
-
 
 def _paving(view, idx, style, light):
     "Road, markings, pavement: tar and stone, worn; joints on the pavement"
@@ -203,7 +194,6 @@ def find_panes(
     "Where a tower has its small windows."
     return ((u*w*34) % 1 > .45) & ((v*h*38) % 1 > .4)
 
-
 def _masonry(view, idx, style, light):
     "Walls, roofs, doors, posts: plaster, courses and stains; light by the side they face"
     u, v, w, h = view.local(idx)
@@ -215,7 +205,6 @@ def _masonry(view, idx, style, light):
     panes = tower*(find_panes(u, v, w, h)-np.float32(.3))
     lit = .62 + .42*face*style.sun - .1*np.abs(face) + roof*np.float32(.2) + .1*(.5-v) + style.texture*(.05*fine+.06*big) + .05*course
     return np.clip(.22*big+.18*fine+.25*course-panes, -1, 1), lit, roof*light.snow*smooth_step(.3*big+.2*fine+light.snow, .25, .55)
-
 
 def _things(view, idx, style, light):
     "Vehicles, persons, signs: smooth, lighter above"
@@ -231,9 +220,7 @@ _TEXTURES = {_relief: 'mountain hill rock', _woods: 'woods', _leaves: 'leaves ne
              _sands: 'sand', _paving: 'road marking pavement curb', _masonry: 'wall trim roof tower frame door trunk wood metal',
              _things: 'glass paint dark lamp hull cloth skin light'}
 
-
 FLAT_MATERIALS = is_among(np.arange(len(MATERIALS)), *'sand grass field road marking pavement curb'.split())  # by number: ground on which shadows fall and rain shows
-
 
 def compute_texture(
     view:View,

@@ -16,8 +16,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from ..base.files import save_image, write_whole
 from ..base.labels import InputError, colorize
-from ..data.scene import save_image, write_whole
 from .metrics import was_in_loss
 from .report import Report, Score, asked, bootstrap_mean
 
@@ -25,18 +25,15 @@ from .report import Report, Score, asked, bootstrap_mean
 _OWN = {'model', 'weights', 'loss_networks'}  # settings in which reports may differ
 ARROWS = {'higher': '↑', 'lower': '↓', 'near 1': '→ 1'}  # where the better values are
 
-
 def _distance(values, better):
     "Values of which smaller or larger ones are better."
     return np.abs(np.asarray(values)-1) if better == 'near 1' else np.asarray(values)
-
 
 def _check_comparable(report, first, tasks):
     "`InputError` unless two reports have the same settings, as far as these tasks go."
     ours, theirs = (dict(x.about['settings'], tasks={t: s for t, s in x.about['settings']['tasks'].items() if t in tasks}) for x in (first, report))
     keys = [k for k in {**ours, **theirs} if k not in _OWN and ours.get(k) != theirs.get(k)]
     if keys: raise InputError(f"{report.path}: cannot be compared with {first.path}, they differ in {', '.join(keys)}")
-
 
 class Comparison:
     "Reports on the same questions; the first model is the one that others are compared with."
@@ -112,23 +109,19 @@ class Cell(NamedTuple):
     text:str  # what it says
     strong:bool = False  # whether it stands out
 
-
 def _half(score):
     "Half of an interval's width; 0 where there is none."
     return 0 if score.low is None else (score.high-score.low)/2
-
 
 def _power(scores):
     "Exponent in which a row of numbers is written: 0 unless all are very small."
     largest = max((max(abs(x.value), _half(x)) for x in scores if np.isfinite(x.value)), default=1)
     return int(np.floor(np.log10(largest))) if 0 < largest < .005 else 0
 
-
 def _decimals(score, scale):
     "How many digits after the point a score deserves."
     size, digits = (_half(score), 2) if _half(score) else (abs(score.value) or 1, 3)
     return int(np.clip(digits-1-np.floor(np.log10(size/scale)), 0, 6))
-
 
 def score_texts(
     scores:list,  # of `Score`, a row of a table
@@ -155,15 +148,12 @@ def markdown_table(
     def line(cells): return '| ' + ' | '.join(cells) + ' |'
     return '\n'.join([line(head), line(['---', '---', *['---:']*(len(head)-2)]), *(line(f'**{c.text}**' if c.strong else c.text for c in r) for r in rows)])+'\n'
 
-
 _TEX = {'†': r'$^\dagger$', '±': r'$\pm$', '−': '$-$', '↑': r'$\uparrow$', '↓': r'$\downarrow$', '→': r'$\to$', '×': r'$\times$', '—': '---', '∞': r'$\infty$',
         '_': r'\_', '%': r'\%', '&': r'\&', '#': r'\#'}
-
 
 def _tex(cell):
     text = ''.join(_TEX.get(ch, ch) for ch in cell.text)
     return rf'\textbf{{{text}}}' if cell.strong else text
-
 
 def latex_table(
     head:list,  # of texts
@@ -175,7 +165,6 @@ def latex_table(
     body = '\n'.join(s+line for s, line in zip(starts, lines[1:]))
     return '\n'.join([rf'\begin{{tabular}}{{ll{"r"*(len(head)-2)}}}', r'\toprule', lines[0], r'\midrule', body, r'\bottomrule', r'\end{tabular}'])+'\n'
 
-
 def _rows(c, cells, names, tasks=None):
     "Rows of a table: task, metric, and what `cells(task, metric)` gives as (cells, exponent)."
     for t in tasks or c.tasks:
@@ -183,14 +172,12 @@ def _rows(c, cells, names, tasks=None):
             found, power = cells(t, m)
             yield [Cell('' if k else t), Cell(names[m] + (f' ×1e{power}' if power else '')), *found]
 
-
 def metric_names(
     metrics:dict,  # name → dict with `better`
 ) -> dict:  # name → name with an arrow
     "Metrics as tables call them."
     units = {m: ', %' if about.get('unit') == '%' else '' for m, about in metrics.items()}
     return {m: f"{m}{units[m]} {ARROWS[about['better']]}" for m, about in metrics.items()}
-
 
 _MARK = '†'
 
@@ -203,9 +190,7 @@ def loss_mark(
     "A dagger where the metric looks through a network that the model was trained to please."
     return _MARK if was_in_loss(c.metrics[metric].get('network'), report.about['settings'].get('loss_networks')) else ''
 
-
 def _unit(c, metric): return c.metrics[metric].get('unit', '')
-
 
 def score_table(
     c:Comparison,
@@ -215,7 +200,6 @@ def score_table(
         texts, power = score_texts(c.scores(t, m), unit=_unit(c, m))
         return [Cell(x+loss_mark(c, m, r), len(texts) > 1 and n == c.best(t, m)) for x, (n, r) in zip(texts, c.reports.items())], power
     return ['task', 'metric', *c.models], list(_rows(c, cells, metric_names(c.metrics)))
-
 
 def difference_table(
     c:Comparison,  # of at least two models
@@ -227,7 +211,6 @@ def difference_table(
         return [Cell(x, c.verdict(t, m, n) != 0) for x, n in zip(texts, others)], power
     names = metric_names(c.metrics) | {m: f'distance of {m} from 1 ↓' for m, about in c.metrics.items() if about['better'] == 'near 1'}
     return ['task', 'metric', *others], list(_rows(c, cells, names))
-
 
 def reference_table(
     c:Comparison,  # with references
@@ -241,7 +224,6 @@ def reference_table(
 # %% ../../nbs/440_evidence.comparison.ipynb #53d748ab
 _COLORS = {1: '#2f7d4f', 0: '#8a8a8a', -1: '#b5493a'}  # better, undecided, worse
 
-
 def _difference_panel(ax, c, task, metric):
     "One task and metric."
     for y, n in enumerate(c.models[1:]):
@@ -252,7 +234,6 @@ def _difference_panel(ax, c, task, metric):
     if c.metrics[metric]['better'] != 'higher': ax.invert_xaxis()
     ax.tick_params(labelsize=7)
     ax.locator_params(axis='x', nbins=4)
-
 
 def difference_figure(
     c:Comparison,  # of at least two models
@@ -293,7 +274,6 @@ def picture_sheet(
         y += step
     return sheet
 
-
 def spread_questions(
     tasks:list,  # of `Task`
     each:int=3,  # questions per task
@@ -314,14 +294,12 @@ def _notes(c):
     lines += [f'Not measured: {k} ({reason}).' for k, reason in about['unavailable'].items()] + [f'Remark: {r}.' for r in about['remarks']]
     return '\n'.join(f'- {line}' for line in lines)+'\n'
 
-
 def _loss_notes(c):
     "Which networks are no strangers to the models."
     losses = {n: r.about['settings'].get('loss_networks') for n, r in c.reports.items()}
     known = [f"{n}: {', '.join(x) or 'none'}" for n, x in losses.items() if x is not None]
     unknown = [n for n, x in losses.items() if x is None]
     return [f"Networks in the losses of {'; '.join(known)}. Scores that look through them or their kin are marked {_MARK}."]*bool(known) + [f"Networks in the losses of {', '.join(unknown)}: not recorded."]*bool(unknown)
-
 
 def comparison_text(
     c:Comparison,
@@ -332,9 +310,7 @@ def comparison_text(
     if c.references: parts += ['## References', 'Pictures that no model painted, measured in the same way: what the numbers above are worth.', markdown_table(*reference_table(c))]
     return '\n\n'.join(p.strip() for p in parts)+'\n'
 
-
 COMPARISON_FILES = 'table.md', 'table.tex', 'comparison.json', 'pictures.png', 'differences.png'
-
 
 def write_comparison(
     c:Comparison,
@@ -352,7 +328,6 @@ def write_comparison(
     if len(c.models) > 1:
         with write_whole(folder/'differences.png') as part: difference_figure(c).savefig(part, format='png')
     return [folder/n for n in COMPARISON_FILES if n != 'differences.png' or len(c.models) > 1]
-
 
 def _finite(x):
     "JSON knows no infinity."

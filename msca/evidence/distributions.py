@@ -11,7 +11,7 @@ import os
 import tempfile
 import warnings
 from collections import OrderedDict
-from typing import Callable
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -30,7 +30,6 @@ def _root(features):
     "R with RᵀR the covariance of the rows: min(n, D)×D."
     return torch.linalg.qr((features-features.mean(0))/(len(features)-1)**.5, mode='r').R
 
-
 def frechet_distance(
     features,  # n×D, of the pictures
     true_features,  # m×D, of the truths
@@ -43,7 +42,6 @@ def frechet_distance(
 
 # %% ../../nbs/404_evidence.distributions.ipynb #2695e3e8
 _NEIGHBOR = 3  # whose distance is a ball's radius
-
 
 def coverage(
     points,  # n×D feature vectors
@@ -89,7 +87,6 @@ class _FeatureSets:
         if n < least: raise ValueError(f"{self.name}: {n} pictures; at least {least} are needed")
         return torch.stack(self.features), torch.stack(self.true_features)
 
-
 class FrechetDistance(_FeatureSets):
     "Fréchet distance between the pictures and the truths; FID where the network is Inception."
     better = 'lower'
@@ -104,7 +101,6 @@ class FrechetDistance(_FeatureSets):
         if n < 10*d: warnings.warn(few, stacklevel=2)
         return frechet_distance(ours, true)
 
-
 class Precision(_FeatureSets):
     "Share of pictures that lie where the truths lie."
     better, unit = 'higher', '%'
@@ -113,7 +109,6 @@ class Precision(_FeatureSets):
         "0…1."
         return coverage(*self._sets(_NEIGHBOR+1))
 
-
 class Recall(_FeatureSets):
     "Share of truths that lie where the pictures lie."
     better, unit = 'higher', '%'
@@ -121,7 +116,6 @@ class Recall(_FeatureSets):
     def compute(self) -> float:
         "0…1."
         return coverage(*self._sets(_NEIGHBOR+1)[::-1])
-
 
 class Remembered(nn.Module):
     "A network that looks once at a picture that is shown several times in a row."
@@ -143,14 +137,12 @@ class Remembered(nn.Module):
 _NUMBERS = 64  # numbers per picture
 _SEED = 0  # of the projection, fixed for good
 
-
 def fixed_projection(
     n:int,  # features of the network
 ) -> torch.Tensor:  # n×64, float64; columns are orthogonal, each √(n/64) long
     "The projection that every distance of this project uses."
     q, _ = np.linalg.qr(np.random.RandomState(_SEED).standard_normal((n, _NUMBERS)))
     return torch.from_numpy(q*(n/_NUMBERS)**.5)
-
 
 class PooledFeatures(nn.Module):
     "A network's last map, averaged over the picture and projected to 64 numbers."
@@ -168,7 +160,6 @@ class PooledFeatures(nn.Module):
         "Feature vectors of pictures."
         return self.last_map(signed(pictures, pictures.device)).mean((2, 3)) @ self.projection
 
-
 class _AlexNet(nn.Module):
     "AlexNet to its last ReLU."
     def __init__(self, weights):
@@ -181,7 +172,6 @@ class _AlexNet(nn.Module):
 
     def forward(self, images): return self.net(imagenet_normalize(images))
 
-
 class _LastMap(nn.Module):
     "The last of a backbone's maps."
     def __init__(self, backbone):
@@ -190,13 +180,11 @@ class _LastMap(nn.Module):
 
     def forward(self, images): return self.backbone(images)[-1]
 
-
 def alexnet_features(
     weights='imagenet',  # 'imagenet' for torchvision's download, a local file under its names, or None for random weights
 ) -> PooledFeatures:
     "What `frechet_alexnet` looks through."
     return PooledFeatures(_AlexNet(weights), 256)
-
 
 def efficientnet_features(
     weights='standard',  # 'standard' for the package's, a local file, or None for random weights
@@ -209,8 +197,8 @@ def inception_network(
     weights='imagenet',  # 'imagenet' for torch-fidelity's download, or a local file under its names
 ) -> nn.Module:  # `uint8` B×3×H×W → B×2048
     "The Inception of the FID literature, as torchmetrics runs it."
-    from torchmetrics.image.fid import NoTrainInceptionV3
     from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
+    from torchmetrics.image.fid import NoTrainInceptionV3
     state = _inception_state(URL_INCEPTION_V3) if weights == 'imagenet' else load_weights_file(weights)
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, 'inception.pth')
@@ -218,11 +206,9 @@ def inception_network(
         try: return NoTrainInceptionV3('inception-v3-compat', ['2048'], path)
         except RuntimeError: raise InputError(f"{weights}: not Inception weights under torch-fidelity's names") from None
 
-
 def _inception_state(url):
     try: return torch.hub.load_state_dict_from_url(url, map_location='cpu', weights_only=True)
     except Exception as e: raise InputError(f"Inception weights could not be downloaded ({type(e).__name__}); give a local file") from None
-
 
 class SqueezeNetVectors(nn.Module):
     "SqueezeNet 1.0's last feature map, averaged over the picture: 512 numbers."

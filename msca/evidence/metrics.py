@@ -8,10 +8,10 @@ __all__ = ['PAPER_METRICS', 'IMAGENET_METRICS', 'SQUEEZENET_METRICS', 'LIGHT_MET
 
 # %% ../../nbs/406_evidence.metrics.ipynb #b23d3555
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
-from typing import Callable
 
 import numpy as np
 import torch
@@ -19,7 +19,16 @@ from PIL import Image
 from torch import nn
 
 from ..base.labels import UNLABELLED, InputError
-from .distributions import FrechetDistance, Precision, Recall, Remembered, SqueezeNetVectors, alexnet_features, efficientnet_features, inception_network
+from msca.evidence.distributions import (
+    FrechetDistance,
+    Precision,
+    Recall,
+    Remembered,
+    SqueezeNetVectors,
+    alexnet_features,
+    efficientnet_features,
+    inception_network,
+)
 from .perceptual import SqueezeNetTaps, copying, lpips_network, style_loss, unit_distance
 from .protocol import ImageMetric, Unavailable, check_pictures, color_distance, high_frequency_ratio, psnr, signed, ssim
 from ..learning.losses import PerceptualLoss
@@ -28,7 +37,6 @@ from ..learning.losses import PerceptualLoss
 def _parsed(segmenter, picture):
     "What the segmenter sees in a `uint8` 3×H×W picture."
     return np.asarray(segmenter(Image.fromarray(picture.permute(1, 2, 0).numpy(force=True))))
-
 
 def pixel_accuracy(
     segmenter:Callable,  # PIL picture → ids H×W
@@ -39,7 +47,6 @@ def pixel_accuracy(
     ids = layout[0].numpy(force=True)
     known = ids != UNLABELLED
     return (_parsed(segmenter, picture[0]) == ids)[known].mean() if known.any() else np.nan
-
 
 class MeanIoU:
     "Intersection over union of what a segmenter sees and the layouts, mean over the classes that occur in the layouts."
@@ -85,7 +92,6 @@ SQUEEZENET_METRICS = ('squeezenet_distance', 'squeezenet_fid', 'squeezenet_style
 LIGHT_METRICS = ('psnr', 'ssim', 'color', 'high_frequency')  # need no network
 LAYOUT_METRICS = ('pixel_accuracy', 'mean_iou')  # need a segmenter
 
-
 @dataclass(frozen=True)
 class Backbones:
     "Where the ImageNet networks behind the metrics come from: a download, or a local file."
@@ -96,13 +102,11 @@ class Backbones:
     inception:str = 'imagenet'  # fid; torch-fidelity's names
     squeezenet:str = 'torchvision'  # squeezenet_*; SqueezeNet 1.0, torchvision's names
 
-
 _MAKERS = dict(
     lpips_vgg=lambda b: lpips_network('vgg', b.vgg16), lpips_alex=lambda b: lpips_network('alex', b.alexnet),
     alexnet=lambda b: Remembered(alexnet_features(b.alexnet)), efficientnet=lambda b: Remembered(efficientnet_features(b.efficientnet)),
     inception=lambda b: inception_network(b.inception), vgg19=lambda b: PerceptualLoss.vgg19(b.vgg19),
     squeezenet=lambda b: SqueezeNetTaps(b.squeezenet), squeezenet_vectors=lambda b: SqueezeNetVectors(b.squeezenet))
-
 
 class _Networks:
     "Networks that are made when a metric wants them, once; what cannot be had is not asked for twice."
@@ -115,17 +119,13 @@ class _Networks:
         if isinstance(self.made[name], InputError): raise self.made[name]
         return self.made[name]
 
-
 def _compare(name, compare, features, device, network):
     "A metric that compares two pictures through a network's features."
     return ImageMetric(name, lambda p, t: compare(features(signed(p, device)), features(signed(t, device))), 'lower', (-1, 1), network=network)
 
-
 def _distance(net, device): return lambda p, t: net(signed(p, device), signed(t, device))
 
-
 def _lpips(name, n, device, network): return ImageMetric(name, _distance(n[name], device), 'lower', (-1, 1), network=network)
-
 
 _NETWORKED = dict(  # name → (networks, device) → metric
     lpips_vgg=lambda n, device: _lpips('lpips_vgg', n, device, 'vgg16'), lpips_alex=lambda n, device: _lpips('lpips_alex', n, device, 'alexnet'),
@@ -142,7 +142,6 @@ _PLAIN = {m.name: m for m in (
     ImageMetric('color', color_distance, 'lower', (0, 255)), ImageMetric('high_frequency', high_frequency_ratio, 'near 1', (0, 255)))}
 _PACKAGES = dict(psnr=('torchmetrics',), ssim=('torchmetrics',), lpips_vgg=('lpips',), lpips_alex=('lpips',), copying=('lpips',), fid=('torchmetrics', 'torch_fidelity'))
 
-
 def build_metrics(
     names,  # of metrics, from the five tuples above
     backbones:Backbones=Backbones(),  # where networks come from
@@ -154,7 +153,6 @@ def build_metrics(
     unknown, networks = [n for n in names if n not in (*_PLAIN, *_NETWORKED, *LAYOUT_METRICS)], _Networks(backbones, device)
     if unknown: raise InputError(f"unknown metric {unknown[0]!r}; choose from {', '.join((*_PLAIN, *_NETWORKED, *LAYOUT_METRICS))}")
     return [_build_metric(n, networks, segmenter, n_labels, device) for n in names]
-
 
 def _build_metric(name, networks, segmenter, n_labels, device):
     "One metric, or why there is none."
@@ -170,14 +168,12 @@ def _build_metric(name, networks, segmenter, n_labels, device):
 # %% ../../nbs/406_evidence.metrics.ipynb #9919c34a
 _FAMILIES = re.compile('vgg|alex|squeeze|efficientnet|inception|mobilenet|deeplab|resnet')
 
-
 def family(
     network:str,  # a network's name, such as 'vgg19' or 'efficientnet-lite0'
 ) -> str:
     "What kin have in common: VGG-16, VGG-19 and one distilled from it are all 'vgg'."
     found = _FAMILIES.search(network.lower())
     return found[0] if found else network.lower()
-
 
 def loss_networks(
     meta:dict,  # a model's config.json
@@ -188,7 +184,6 @@ def loss_networks(
     if not isinstance(recipe, dict) or 'perceptual' not in recipe: return None
     found = [recipe['perceptual'], recipe.get('backbone') if recipe.get('discriminator') == 'semantic' else None]
     return tuple(n for n in found if n not in (None, 'none'))
-
 
 def was_in_loss(
     network:str,  # that a metric looks through; None: none

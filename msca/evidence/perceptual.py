@@ -41,7 +41,6 @@ class SqueezeNetTaps(nn.Module):
 # %% ../../nbs/402_evidence.perceptual.ipynb #ffe34b56
 _LPIPS_NETWORKS = dict(vgg=('VGG16_Weights.IMAGENET1K_V1', 'VGG-16'), alex=('AlexNet_Weights.IMAGENET1K_V1', 'AlexNet'))
 
-
 class _Measuring(nn.Module):
     "A frozen network that nothing brings out of eval mode."
     def __init__(self, net):
@@ -51,7 +50,6 @@ class _Measuring(nn.Module):
     def train(self, mode=True): return super().train(False)
 
     def forward(self, *pictures): return self.net(*pictures)
-
 
 def lpips_network(
     kind:str,  # 'vgg' (VGG-16) or 'alex' (AlexNet)
@@ -87,7 +85,6 @@ def gram(
     "Which features occur together: Gram matrix over pixels, divided by C·H·W."
     f = features.flatten(2)
     return f @ f.transpose(1, 2) / f[0].numel()
-
 
 def style_loss(
     features:list,  # per layer 1×C×H×W, of the picture

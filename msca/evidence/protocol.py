@@ -7,8 +7,9 @@ __all__ = ['PROTOCOL', 'picture_batch', 'signed', 'ImageMetric', 'check_pictures
            'color_distance', 'high_frequency', 'high_frequency_ratio']
 
 # %% ../../nbs/400_evidence.protocol.ipynb #d5946585
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -26,7 +27,6 @@ PROTOCOL = dict(
     statistics='per picture in float64, one picture at a time, so that batch size and number of workers change nothing',
 )  # what a number in a report rests on
 
-
 def picture_batch(
     pictures,  # PIL images of one size, in RGB
 ) -> torch.Tensor:  # `uint8` B×3×H×W
@@ -36,7 +36,6 @@ def picture_batch(
     if len(sizes) != 1: raise ValueError(f"a batch of pictures has one size, not {sizes or 'none'}")
     arrays = np.stack([np.asarray(p.convert('RGB')) for p in pictures])
     return torch.from_numpy(arrays).permute(0, 3, 1, 2).contiguous()
-
 
 def signed(
     pictures:torch.Tensor,  # `uint8` B×3×H×W
@@ -66,7 +65,6 @@ class ImageMetric:
         with torch.inference_mode():
             return torch.tensor([float(self.value(p[None], a[None])) for p, a in zip(pictures, answers)], dtype=torch.float64)
 
-
 def check_pictures(
     pictures:torch.Tensor,  # what a metric was given
     answers:torch.Tensor,  # what it was given to compare with
@@ -81,7 +79,6 @@ def check_pictures(
         wanted = 'uint8 B×3×H×W pictures and answers of the same size are wanted'
         raise ValueError(f"{metric.name}: pictures are {a} {b}, {metric.against} {c} {d}; {wanted}")
 
-
 class Unavailable(NamedTuple):
     "A metric that cannot be measured here, and why."
     name:str  # of the metric
@@ -94,7 +91,6 @@ def _unit(pictures):
     "`uint8` pictures as float64 in [0, 1]."
     return pictures.double()/255
 
-
 def psnr(
     picture:torch.Tensor,  # `uint8` 1×3×H×W
     truth:torch.Tensor,  # `uint8` 1×3×H×W
@@ -103,9 +99,7 @@ def psnr(
     from torchmetrics.functional.image import peak_signal_noise_ratio
     return peak_signal_noise_ratio(_unit(picture), _unit(truth), data_range=1.)
 
-
 _WINDOW = 11  # side of SSIM's window, pixels
-
 
 def ssim(
     picture:torch.Tensor,  # `uint8` 1×3×H×W
@@ -131,14 +125,12 @@ def color_distance(
 _LUMA = torch.tensor([.299, .587, .114], dtype=torch.float64).view(1, 3, 1, 1)
 _LAPLACIAN = torch.tensor([[0., 1, 0], [1, -4, 1], [0, 1, 0]], dtype=torch.float64)[None, None]
 
-
 def high_frequency(
     pictures:torch.Tensor,  # `uint8` B×3×H×W
 ) -> torch.Tensor:  # B, float64, 0…255 scale
     "Standard deviation of the 3×3 Laplacian of luma (ITU-R BT.601), without the border."
     luma = F.conv2d(pictures.double(), _LUMA.to(pictures.device))
     return F.conv2d(luma, _LAPLACIAN.to(pictures.device)).flatten(1).std(1, correction=0)
-
 
 def high_frequency_ratio(
     picture:torch.Tensor,  # `uint8` 1×3×H×W

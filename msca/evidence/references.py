@@ -6,9 +6,9 @@
 __all__ = ['REFERENCES', 'class_means', 'blurred', 'shifted', 'reference_task', 'measure_references']
 
 # %% ../../nbs/435_evidence.references.ipynb #bdaa2cd6
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Callable
 
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps
@@ -26,14 +26,12 @@ def class_means(
     for k in np.unique(labels): out[labels == k] = a[labels == k].mean(0)
     return Image.fromarray(out.round().astype(np.uint8))
 
-
 def blurred(
     photo:Image.Image,
     sigma:float,  # standard deviation of the Gaussian, pixels
 ) -> Image.Image:
     "The photo without its fine texture."
     return photo.filter(ImageFilter.GaussianBlur(sigma))
-
 
 def shifted(
     photo:Image.Image,
@@ -56,7 +54,6 @@ def reference_task(
 ):  # `Task`
     "The task on which references are measured."
     return next((t for t in tasks if t.name == 'mirroring'), tasks[0])
-
 
 def measure_references(
     tasks:list,  # of `Task`, those that a model is asked

@@ -12,9 +12,10 @@ import datetime
 import json
 import platform
 import warnings
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Callable, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,9 +24,10 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from ..base.config import fingerprint
+from ..base.files import save_image, write_whole
 from ..base.labels import InputError, one_hot
 from ..data.cache import scene_keys
-from ..data.scene import image_to_tensor, save_image, tensor_to_image, write_whole
+from ..data.scene import image_to_tensor, tensor_to_image
 from .protocol import PROTOCOL, ImageMetric, Unavailable, picture_batch
 
 # %% ../../nbs/430_evidence.report.ipynb #dced2463
@@ -49,7 +51,6 @@ class Score(NamedTuple):
     high:float = None  # 2.5 percent lie above
     n:int = None  # how many values there were
 
-
 def bootstrap_mean(
     values,  # one number per question
     resamples:int=2000,  # how often the questions are drawn anew
@@ -71,7 +72,6 @@ def read_rows(
     text = Path(path).read_text(encoding='utf-8')
     rows = list(csv.DictReader(text[:text.rfind('\n')+1].splitlines()))
     return [r for r in rows if None not in r and None not in r.values()]
-
 
 class Report:
     "A finished report on disk."
@@ -116,7 +116,6 @@ class Report:
         "What the model painted."
         return Image.open(picture_path(self.path, task, self.rows[task][i]['name']))
 
-
 def picture_path(
     path,  # NAME.json
     task:str,  # its name
@@ -124,7 +123,6 @@ def picture_path(
 ) -> Path:
     "Where a report keeps a picture."
     return Path(path).with_suffix('')/task/f"{name.replace('/', '-')}.png"
-
 
 def read_about(
     path,  # NAME.json
@@ -135,7 +133,6 @@ def read_about(
     except (ValueError, OSError): about = None
     if not isinstance(about, dict) or about.get('format') != 'msca-report': raise InputError(f"{path}: is there already and no report of msca; name another file")
     return about
-
 
 def earlier_report(
     path,  # NAME.json
@@ -152,15 +149,12 @@ def _version():
     try: return version('msca')
     except PackageNotFoundError: return 'unknown'
 
-
 def _source(scenes): return fingerprint(scene_keys(scenes) or list(scenes.names))
-
 
 def _task_settings(task):
     "Size, number of questions, and the scenes that they are made of."
     settings = dict(n=len(task), size=task.size, scenes=_source(task.scenes))
     return settings if getattr(task, 'pool', None) is None else dict(settings, pool=_source(task.pool))
-
 
 def _whole_settings(settings, tasks, metrics):
     "A report's settings in JSON's types."
@@ -214,9 +208,7 @@ class _Questions:
         try: return self.task[self.numbers[k]]
         except InputError as e: return e
 
-
 def _as_it_is(item): return item
-
 
 def asked(
     task,  # a `Task`
@@ -229,12 +221,10 @@ def asked(
         if isinstance(item, InputError): raise item
         yield item if parse is None else item._replace(exemplar_layout=np.asarray(parse(item.exemplar), np.uint8))
 
-
 def _answer_to(item, metric):
     "What a metric compares with."
     if metric.against == 'layout': return torch.from_numpy(item.layout)[None]
     return picture_batch([item.truth]) if metric.against == 'truth' else picture_batch([item.truth, item.exemplar])[None]
-
 
 def _measure(paint, task, metrics, journal, parse, workers, progress, keep_pictures):
     "Ask the questions of a task that are not answered yet, and say what metrics of sets say of all."
@@ -257,17 +247,14 @@ def _made_by():
     "When, and with what."
     return dict(date=str(datetime.date.today()), torch=torch.__version__, python=platform.python_version(), processor=platform.machine())
 
-
 def _plain(score):
     "A score in JSON's types, where infinity is not a number."
     return {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in score._asdict().items()}
-
 
 def _scores(rows, task, of_sets, metrics):
     "Metric → score of a task."
     values = {m: [float(r[m]) for r in rows if r['task'] == task.name] for m in metrics if m not in of_sets}
     return {m: _plain(Score(of_sets[m], n=len(task)) if m in of_sets else bootstrap_mean(values[m])) for m in metrics}
-
 
 def evaluate(
     paint:Callable,  # `TaskItem` → RGB PIL image, as from `network_painter`

@@ -15,18 +15,19 @@ import json
 import platform
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from itertools import count
 from pathlib import Path
-from typing import Callable, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch.utils.data import Subset
 
 from ..base.config import Configuration, whole
+from ..base.files import write_whole
 from ..base.labels import InputError
-from ..data.scene import write_whole
 from .comparison import Cell, Comparison, loss_mark, markdown_table, metric_names, score_texts
 from .report import Score, bootstrap_mean
 from ..learning.loop import Callback
@@ -47,7 +48,6 @@ PAPER_TABLE = {  # task → metric → one value per model
 STAND_INS = dict(psnr=('psnr',), lpips=('lpips_vgg', 'squeezenet_distance'), fid=('fid', 'squeezenet_fid'), style=('style', 'squeezenet_style'))  # the paper's metric → ours, the first that was measured
 TRAINED = ('msca', 'gap', 'no-attention', 'no-gate', 'no-global', 'spade-vae', 'spade-vae-cross', 'spade')  # what a series trains, the reference first
 SEEDED = ('msca', 'gap')  # the models of which every seed is trained
-
 
 def paper_value(
     task:str,  # 'retrieving', 'mirroring' or 'duplicating'
@@ -72,7 +72,6 @@ def fitted_schedule(
     passes = next(p for p in count(max(before+3, -(-updates*k//per_pass))) if updates*k % p <= updates*k/100)
     second = (passes-before)//3
     return replace(config, epochs=(passes-before-2*second, second)), updates*k//passes*config.batch_size
-
 
 def generator_updates(
     config:TrainingConfig,  # a model's own recipe
@@ -112,7 +111,6 @@ class Plan(Configuration):
         first = {m: (m, self.seeds[0]) for m in self.models}
         return first | {f'{m}-seed{s}': (m, s) for s in self.seeds[1:] for m in self.models if m in SEEDED}
 
-
 def keep_plan(
     plan:Plan,  # what is wanted now
     folder,  # of the series
@@ -126,7 +124,6 @@ def keep_plan(
     keys = [f.name for f in fields(Plan) if f.name != 'recipe' and getattr(before, f.name) != getattr(plan, f.name)] + ['recipe']*(before.config != plan.config)
     if keys: raise InputError(f"{path}: this series was begun with another {', '.join(keys)}; use the same options or another folder")
     return before
-
 
 def read_plan(
     folder,  # of a series
@@ -154,7 +151,6 @@ class Stopwatch(Callback):
 
     def after_fit(self): self._last = None
 
-
 def training_seconds(
     config:TrainingConfig,  # a schedule
     photos:int,  # that it uses
@@ -162,7 +158,6 @@ def training_seconds(
 ) -> float:
     "How long a schedule takes, from the time of a batch in each of its phases."
     return sum(p.batches(photos, config.batch_size)*seconds[p.name] for p in phases(config))
-
 
 def updates_within(
     budget:float,  # seconds for one training
@@ -191,7 +186,6 @@ class Materials(NamedTuple):
     device:object = 'cpu'  # where networks are
     vgg_weights:str = 'imagenet'  # for the paper's shape: 'imagenet' or a local file
 
-
 def model_run(
     name:str,  # of a model
     seed:int,
@@ -206,7 +200,6 @@ def model_run(
     return TrainingRun(folder, materials.train, materials.valid, materials.label_set, own, synthesizer, materials.segmenter,
                        materials.vgg_weights, materials.device, variant=variant)
 
-
 def usable_photos(
     config:TrainingConfig,  # recipe
     shape:str,  # 'compact' or 'paper'
@@ -216,7 +209,6 @@ def usable_photos(
     with tempfile.TemporaryDirectory() as folder: subset = model_run('msca', 0, config, shape, materials, folder).train_store.scenes
     return materials._replace(train=Subset(materials.train, list(subset.indices)))
 
-
 def some_photos(
     materials:Materials,  # what is shared
     n:int,  # how many are wanted
@@ -224,7 +216,6 @@ def some_photos(
     "The materials with an even selection of the training photos."
     total = len(materials.train)
     return materials._replace(train=Subset(materials.train, [i*total//n for i in range(n)]))
-
 
 def batch_seconds(
     config:TrainingConfig,  # recipe
@@ -240,7 +231,6 @@ def batch_seconds(
     with tempfile.TemporaryDirectory() as folder:
         model_run('msca', 0, short, shape, some_photos(materials, n), folder).run([watch], progress=False)
     return {phase: float(np.mean(s[1:][:batches] or s)) for phase, s in watch.seconds.items()}
-
 
 def train_series(
     plan:Plan,
@@ -259,7 +249,6 @@ def train_series(
             say(f'{name}: training {i+1} of {len(plan.trainings)}')
             _train(model_run(model, seed, plan.config, plan.shape, used, done[name]), plan, model, seed, list(cbs()), progress)
     return done
-
 
 def _train(run, plan, model, seed, cbs, progress):
     "One training, to its end; what it took is written down."
@@ -284,7 +273,6 @@ class Ordering(NamedTuple):
     luck:float  # largest difference between seeds of one model
     verdict:str  # 'holds', 'undecided' or 'reversed'
 
-
 def same_model(
     c:Comparison,  # of trainings
     model:str,  # its name
@@ -292,11 +280,9 @@ def same_model(
     "The trainings of a model with all its seeds."
     return [n for n in c.models if n == model or n.startswith(f'{model}-seed')]
 
-
 def seed_scores(c, task, metric, model):
     "One `Score` per seed."
     return [c.reports[n].score(task, metric) for n in same_model(c, model)]
-
 
 def model_score(
     c:Comparison,  # of trainings
@@ -309,14 +295,12 @@ def model_score(
     if scores[0].low is None: return Score(float(np.mean([x.value for x in scores])), n=scores[0].n)
     return bootstrap_mean(np.mean([c.reports[n].values(task, metric) for n in same_model(c, model)], axis=0))
 
-
 def model_difference(c, task, metric, model, full):
     "Model minus full, question by question, mean over seeds."
     a, b = (model_score(c, task, metric, m) for m in (model, full))
     if a.low is None: return Score(a.value-b.value, n=a.n)
     values = [np.mean([c.reports[n].values(task, metric) for n in same_model(c, m)], axis=0) for m in (model, full)]
     return bootstrap_mean(values[0]-values[1])
-
 
 def training_luck(
     c:Comparison,  # of trainings
@@ -327,14 +311,12 @@ def training_luck(
     spreads = [np.ptp([x.value for x in seed_scores(c, task, metric, m)]) for m in {n.split('-seed')[0] for n in c.models}]
     return float(max(spreads))
 
-
 def measured_as(
     c:Comparison,
     metric:str,  # the paper's
 ) -> str:  # ours; None where there is no stand-in either
     "Under which name a metric of the paper was measured."
     return next((m for m in STAND_INS[metric] if m in c.metrics), None)
-
 
 def orderings(
     c:Comparison,  # of trainings, the full model first
@@ -371,7 +353,6 @@ def beside_paper(
             if any(v is not None for v in paper): rows.append([Cell(''), Cell(f'paper: {metric}' + ' ×1e-4'*(metric == 'style')), *(Cell('' if v is None else f'{v:.{3 if metric == "lpips" else 2}f}') for v in paper), Cell('')])
     return markdown_table(['task', 'metric', *models, 'between seeds'], rows)
 
-
 def ordering_text(
     found:list,  # from `orderings`
 ) -> str:  # Markdown
@@ -384,7 +365,6 @@ def ordering_text(
                      Cell(ours + (f' ×1e{power}' if power else '')), Cell(o.verdict, o.verdict != 'undecided')])
     counts = [f'{sum(o.verdict == v for o in found)} {text}' for v, text in (('holds', 'hold'), ('undecided', 'cannot be decided'), ('reversed', 'are reversed'))]
     return f"Of {len(found)} orderings {', '.join(counts[:-1])} and {counts[-1]}.\n\n" + markdown_table(['task', 'metric', 'reference against', 'paper', 'here', 'verdict'], rows)
-
 
 def write_table1(
     c:Comparison,  # of trainings, the full model first

@@ -8,9 +8,9 @@ __all__ = ['TASKS', 'label_histogram', 'LabelIndex', 'dense_descriptors', 'dense
 
 # %% ../../nbs/420_evidence.retrieval.ipynb #c81e79ee
 from collections import OrderedDict
+from collections.abc import Callable
 from functools import lru_cache
 from importlib.util import find_spec
-from typing import Callable
 
 import numpy as np
 import torch
@@ -22,13 +22,12 @@ from ..base.config import fingerprint
 from ..base.labels import UNLABELLED, InputError
 from ..base.palettes import rgb_to_lab
 from ..data.cache import cached_arrays, scene_keys
-from ..data.datasets import place_of
+from ..data.places import place_of
 from ..data.scene import Scene
 from .tasks import Duplicating, Mirroring, Restyling, Task, fit_scene
 
 # %% ../../nbs/420_evidence.retrieval.ipynb #81c1ce5f
 _FULL = 65535  # the whole picture, in a histogram's units
-
 
 def label_histogram(
     labels:np.ndarray,  # `uint8` ids, 255 = unlabelled
@@ -83,12 +82,10 @@ _REACH = 4  # largest displacement along each axis, cells
 _FLAT = .01  # standard deviation, of gray in 0…1, below which a patch counts as flat
 _TRUNCATED, _PER_CELL = .5, .02  # largest data cost; cost of a displacement by one cell
 
-
 @lru_cache(1)
 def _sift():
-    from kornia.feature import DenseSIFTDescriptor   # only here: it takes two seconds
+    from kornia.feature import DenseSIFTDescriptor  # only here: it takes two seconds
     return DenseSIFTDescriptor(num_ang_bins=8, num_spatial_bins=4, spatial_bin_size=4, stride=_CELL, padding=4).eval()
-
 
 @torch.inference_mode()
 def dense_descriptors(
@@ -100,7 +97,6 @@ def dense_descriptors(
     spread = (F.avg_pool2d(x.square(), 16, _CELL, 6)-F.avg_pool2d(x, 16, _CELL, 6).square()).clamp_min(0).sqrt()
     return (_sift()(x)*(spread/_FLAT).clamp_max(1))[0]
 
-
 @lru_cache(1)
 def _moves(n):
     "Displacements D×2; for each which of n×n cells stay inside, D×n²; and where to read the n²×n² table of costs."
@@ -109,7 +105,6 @@ def _moves(n):
     to = at + moves[:, None]
     inside, to = ((to >= 0) & (to < n)).all(-1), to.clamp(0, n-1)
     return moves, inside, torch.arange(n*n)*n*n + to[..., 0]*n + to[..., 1]
-
 
 @torch.inference_mode()
 def dense_match(
@@ -138,17 +133,14 @@ def lab_to_rgb(
     linear = np.clip(xyz @ np.linalg.inv(to_xyz).T, 0, 1)
     return 255*np.where(linear <= .0031308, 12.92*linear, 1.055*linear**(1/2.4)-.055)
 
-
 _GAIN = 2.  # most that a color difference is stretched or shrunk
 _NOISE = 2.  # Lab units: spread that is taken for noise
 _SHARE = .01  # least share of both pictures for which a class gets a map of its own
-
 
 def _power(matrix, p, lowest=0., highest=np.inf):
     "A power of a symmetric positive matrix, its eigenvalues limited afterwards."
     values, vectors = np.linalg.eigh(matrix)
     return (vectors*np.clip(np.maximum(values, 1e-12)**p, lowest, highest)) @ vectors.T
-
 
 def color_map(
     colors:np.ndarray,  # n×3, Lab
@@ -159,7 +151,6 @@ def color_map(
     root, inverse = _power(first, .5), _power(first, -.5)
     matrix = _power(inverse @ _power(root @ second @ root, .5) @ inverse, 1, 1/_GAIN, _GAIN)
     return lambda x: wanted.mean(0) + (x-colors.mean(0)) @ matrix
-
 
 def match_colors(
     scene:Scene,  # whose photo is recolored
@@ -178,7 +169,6 @@ def match_colors(
 
 # %% ../../nbs/420_evidence.retrieval.ipynb #6faa13b6
 _METHOD = 1  # of matching; a change makes kept matches unknown
-
 
 class Retrieving(Task):
     "The exemplar is the best match from a pool, and the truth has its colors."
@@ -205,7 +195,7 @@ class Retrieving(Task):
         "All matches, from the cache if they are there."
         keys, pool_keys = scene_keys(self.scenes), scene_keys(self.pool)
         if keys is None or pool_keys is None: return
-        digest = fingerprint(*(k.encode() for k in pool_keys), digits=64)
+        digest = fingerprint(*(k.encode(errors='surrogateescape') for k in pool_keys), digits=64)
         options = dict(size=self.size, candidates=self.n_candidates, method=_METHOD, pool=digest)
         def read(numbers):
             for i in numbers: yield np.array([[self.match(fit_scene(self.scenes[i], self.size))]], np.int32).view(np.uint8),
@@ -244,7 +234,6 @@ class Retrieving(Task):
 
 # %% ../../nbs/420_evidence.retrieval.ipynb #ca44e4e4
 TASKS = {t.name: t for t in (Duplicating, Mirroring, Restyling, Retrieving)}  # name → class
-
 
 def build_tasks(
     names,  # of tasks, from `TASKS`

@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from ..base.labels import InputError
-from ..data.scene import save_image
+from ..base.files import save_image
 from .study import ANSWERS, Session, Study, Trial
 
 # %% ../../nbs/455_evidence.sheets.ipynb #49d623f3

@@ -6,8 +6,9 @@
 __all__ = ['check_evaluation_size', 'fit_scene', 'TaskItem', 'Task', 'Duplicating', 'Mirroring', 'Restyling']
 
 # %% ../../nbs/410_evidence.tasks.ipynb #dc2665e2
-from typing import Callable, NamedTuple
 import warnings
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -15,9 +16,9 @@ from PIL import Image
 from ..base.labels import InputError, resize_labels
 from ..data.datasets import ProceduralScenes
 from ..data.layouts import procedural_layout
-from ..data.styles import procedural_style
 from ..data.render import render
 from ..data.scene import MAX_SIDE, Scene
+from ..data.styles import procedural_style
 from ..model.features import STRIDE
 
 # %% ../../nbs/410_evidence.tasks.ipynb #39e9928f
@@ -27,7 +28,6 @@ def check_evaluation_size(
     "Raise `InputError` unless pictures can be evaluated at this size."
     if size % STRIDE or not STRIDE <= size <= MAX_SIDE:
         raise InputError(f"evaluation size {size}: a multiple of {STRIDE} from {STRIDE} to {MAX_SIDE} is expected")
-
 
 def fit_scene(
     scene:Scene,
@@ -52,7 +52,6 @@ class TaskItem(NamedTuple):
     truth:Image.Image  # RGB, the right answer
     name:str  # of the scene
     exemplar_name:str  # of the exemplar
-
 
 class Task:
     "A sequence of questions made from scenes; subclasses say what the exemplar is."
@@ -90,13 +89,11 @@ class Task:
         "The right answer: the scene's photo."
         return scene.image
 
-
 class Duplicating(Task):
     "The exemplar is the truth."
     name, about = 'duplicating', 'the exemplar is the true photo'
 
     def exemplar(self, i, scene): return scene
-
 
 class Mirroring(Task):
     "The exemplar is the truth, mirrored."

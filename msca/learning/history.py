@@ -20,9 +20,10 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
-from ..base.labels import InputError
+from ..base.files import regular_file, write_whole
+from ..base.labels import InputError, plain_text
 from ..base.processes import is_main, mean_over_processes
-from ..data.scene import tensor_to_image, write_whole
+from ..data.scene import tensor_to_image
 from .loop import Callback
 from ..model.attention import attention_entropy
 from ..model.features import N_SCALES
@@ -77,9 +78,12 @@ def read_history(
 ) -> list:  # dicts: column → number (`phase` is text); what was not computed is left out
     "The rows of `history.csv`; empty without the file."
     path = Path(folder)/'history.csv'
-    if not path.is_file(): return []
+    if not path.exists(): return []
+    try: lines = list(csv.DictReader(regular_file(path, 'a history').read_text(encoding='utf-8').splitlines()))
+    except UnicodeDecodeError: raise InputError(f'{path}: not a history (not UTF-8); move it away') from None
+    except (csv.Error, OSError) as e: raise InputError(f'{path}: not a history ({plain_text(e, 80)}); move it away') from None
     rows = []
-    for line in csv.DictReader(path.read_text(encoding='utf-8').splitlines()):
+    for line in lines:
         try: row = {k: v if k == 'phase' else int(v) if k == 'iteration' else float(v) for k, v in line.items() if v != ''}
         except (ValueError, TypeError): continue  # cut short
         if 'iteration' in row and (last is None or row['iteration'] <= last): rows.append(row)
@@ -89,9 +93,11 @@ def trim_history(
     folder,  # run folder
     last:int,  # iterations that stay
 ):
-    "Cut off the rows of iterations that will be done again."
-    if (Path(folder)/'history.csv').is_file():
-        with write_whole(Path(folder)/'history.csv') as part: part.write_text(history_lines(read_history(folder, last), header=True))
+    "Cut off the rows of iterations that will be done again; `InputError` when the file is no history."
+    path = Path(folder)/'history.csv'
+    if not path.exists(): return
+    known = [{k: v for k, v in row.items() if k in HISTORY_COLUMNS} for row in read_history(folder, last)]
+    with write_whole(path) as part: part.write_text(history_lines(known, header=True), encoding='utf-8')
 
 # %% ../../nbs/370_learning.history.ipynb #b98ccb0f
 _PANELS = {'pre-training (L1 of features)': [f'pretrain_{i}' for i in range(N_SCALES)],
@@ -255,7 +261,7 @@ def _grid_picture(grid, exemplars, truths):
     "A swapping grid with its exemplars on top and the truths of its layouts at the left."
     top = torch.cat([torch.ones_like(exemplars[:1]), exemplars])
     rows = [torch.cat(list(top), -1)] + [torch.cat([t, *r], -1) for t, r in zip(truths, grid)]
-    return tensor_to_image(torch.cat(rows, -2))
+    return tensor_to_image(torch.cat(rows, -2).nan_to_num())  # that a training diverged is said elsewhere
 
 @contextmanager
 def _survivable(path):

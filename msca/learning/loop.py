@@ -6,15 +6,16 @@
 __all__ = []
 
 # %% ../../nbs/305_learning.loop.ipynb #f86543a7
+# ruff: noqa: F401  what is imported here is for other modules
 import warnings
 
 with warnings.catch_warnings():
     warnings.simplefilter('ignore', FutureWarning)  # fastai still scripts a few functions when it is imported
-    import fastai.callback.schedule  # noqa: F401  gives `Learner` its `fit_one_cycle`
-    from fastai.callback.core import Callback, CancelBackwardException, CancelFitException, CancelStepException  # noqa: F401
-    from fastai.callback.progress import ProgressCallback  # noqa: F401  every `Learner` has one from now on, and `no_bar`
-    from fastai.data.core import DataLoaders  # noqa: F401
-    from fastai.data.load import DataLoader  # noqa: F401
-    from fastai.learner import Learner  # noqa: F401
-    from fastai.optimizer import OptimWrapper  # noqa: F401
-    from fastai.torch_core import default_device  # noqa: F401
+    import fastai.callback.schedule  # gives `Learner` its `fit_one_cycle`
+    from fastai.callback.core import Callback, CancelBackwardException, CancelFitException, CancelStepException
+    from fastai.callback.progress import ProgressCallback  # every `Learner` has one from now on, and `no_bar`
+    from fastai.data.core import DataLoaders
+    from fastai.data.load import DataLoader
+    from fastai.learner import Learner
+    from fastai.optimizer import OptimWrapper
+    from fastai.torch_core import default_device

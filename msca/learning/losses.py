@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..base.weights import download_weights, fill_features, load_weights_file
 from ..base.processes import sum_over_processes, world_size
+from ..base.weights import download_weights, fill_features, load_weights_file
 from ..model.features import imagenet_normalize, vgg19_features
 from ..model.segmenter import load_squeezenet_weights
 

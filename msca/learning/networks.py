@@ -116,5 +116,6 @@ def build_networks(
         if config.channels_last: net.to(memory_format=torch.channels_last)
         if config.compile and net is not average: net.compile()
     opts = {} if pretrainer is None else dict(pretrain=adam(pretrainer.parameters(), config.pretrain_lr, config))
-    opts.update(generator=adam(model.parameters(), config.lr, config), discriminator=adam(discriminator.parameters(), config.discriminator_lr, config))
+    opts.update(generator=adam(model.parameters(), config.lr, config),
+                discriminator=adam(discriminator.parameters(), config.discriminator_lr, config))
     return Networks(model, average, discriminator, pretrainer, ema, opts, grad_scalers(config, device))

@@ -38,14 +38,16 @@ class TrainingConfig(Configuration):
     betas:several(number(0, 1, 'high'), 2) = (.9, .999)  # Adam's
     eps:above(0) = 1e-8  # Adam's
     generator_every:whole(1) = 1  # update the generator on every n-th iteration
-    stages:several(Literal[1, 2, 3], 2) = (1, 2)  # what the two stages train: 1 cross-reconstruction, 2 with self-reconstruction, 3 that alone
+    stages:several(Literal[1, 2, 3], 2) = (1, 2)  # what the two stages train: 1 cross-reconstruction,
+    # 2 with self-reconstruction, 3 that alone
     losses:LossWeights = LossWeights(1., 5., 2., 10., 1.)  # weights of the generator's losses
     pair_discriminator:bool = True  # whether the discriminator sees the exemplar beside the picture
     discriminator_width:whole(1) = 32  # channels of the discriminator's first layer
     ema_decay:number(0, 1, 'high') = .999  # of the average of the generator, per update
     perceptual:Literal['vgg19', 'squeezenet', 'none'] = 'none'  # network of the perceptual loss
     perceptual_weights:str|None = None  # local weights of that network (default for vgg19: download)
-    precision:Literal['float32', 'bfloat16', 'float16'] = 'float32'  # of the forward passes: bfloat16 is quicker on recent GPUs, and on a CPU only where it has bfloat16 instructions (AVX512-BF16 or AMX); float16 is for older GPUs
+    precision:Literal['float32', 'bfloat16', 'float16'] = 'float32'  # of the forward passes: bfloat16 is quicker on recent GPUs,
+    # and on a CPU only where it has bfloat16 instructions (AVX512-BF16 or AMX); float16 is for older GPUs
     micro_batches:whole(1) = 1  # process a batch in N parts: less memory, as many steps; batch norm sees each part alone
     channels_last:bool = False  # pictures in memory pixel by pixel: see whether it is quicker on your device
     compile:bool = False  # torch.compile for both networks: a slow start, then quicker on a GPU
@@ -78,7 +80,8 @@ class TrainingConfig(Configuration):
             raise ValueError("perceptual 'squeezenet' needs perceptual_weights, a local file")
 
 RECIPES = 'compact', 'paper'  # named recipes, class methods of `TrainingConfig`; the first is the default
-MAY_CHANGE = 'loss_limit', 'sample_every', 'checkpoint_every', 'keep_states', 'perceptual_weights'  # in a run that goes on: they shape no number
+# fields that may change when a run goes on, as they shape no number
+MAY_CHANGE = 'loss_limit', 'sample_every', 'checkpoint_every', 'keep_states', 'perceptual_weights'
 
 # %% ../../nbs/300_learning.recipe.ipynb #5f1800ff
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 import warnings
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import fields
 from itertools import islice
 from pathlib import Path
@@ -20,7 +20,8 @@ from pathlib import Path
 import torch
 from torch.utils.data import Subset
 
-from ..base.labels import InputError, LabelSet
+from ..base.files import folder_lock, remove_leftovers
+from ..base.labels import InputError, LabelSet, plain_text
 from ..base.processes import barrier, is_main, mean_over_processes, rank, world_size
 from .callbacks import LossGuard, TrainingDiverged, recompute_batchnorm
 from .history import RunLog, trim_history
@@ -137,7 +138,8 @@ def check_shares(
     if photos < size and processes*parts > 1:
         raise InputError(f"{photos} training photos do not fill a batch of {size}, which several processes or micro-batches could share")
     if parts > 1 and size % (2*parts*processes):
-        raise InputError(f"batch size {size} cannot be shared equally by {processes} processes with {parts} micro-batches each; it must be a multiple of {2*parts*processes}")
+        raise InputError(f"batch size {size} cannot be shared equally by {processes} processes with {parts} micro-batches each; "
+                         f"it must be a multiple of {2*parts*processes}")
 
 # %% ../../nbs/390_learning.run.ipynb #9af41115
 def run_settings(
@@ -149,8 +151,8 @@ def run_settings(
 ) -> dict:
     "What must be equal when a run is resumed, in JSON's types."
     recipe = {k: v for k, v in config.to_dict().items() if k not in MAY_CHANGE}
-    settings = dict(recipe, **{f'synthesizer {k}': v for k, v in shape.to_dict().items()}, variant=variant, classes=classes, training_photos=photos)
-    return json.loads(json.dumps(settings))
+    network = {f'synthesizer {k}': v for k, v in shape.to_dict().items()}
+    return json.loads(json.dumps(dict(recipe, **network, variant=variant, classes=classes, training_photos=photos)))
 
 def check_same_run(
     path,  # of the state, for messages
@@ -203,8 +205,8 @@ class TrainingRun:
         share:tuple=None,  # (rank, world size); None: this process's
     ):  # fastai `DataLoaders`
         "Training and held-out batches of a stage."
-        c = self.config
-        return stage_loaders(self.train_store, self.valid_store, len(self.label_set), stage, c.batch_size, c.seed, self.device, *(share or (rank(), world_size())))
+        c, stores, (own, world) = self.config, (self.train_store, self.valid_store), share or (rank(), world_size())
+        return stage_loaders(*stores, len(self.label_set), stage, c.batch_size, c.seed, self.device, own, world)
 
     def describe(self) -> str:  # lines of text
         "What will be done: the recipe, and photos, epochs, iterations and batch size of every phase."
@@ -214,8 +216,11 @@ class TrainingRun:
         "Take up the newest readable state; `InputError` when there is none or it does not fit."
         path, state = newest_state(self.folder)
         check_same_run(path, json.loads(state['config']), self.settings, self.config)
+        at = state['position']
+        if at['phase'] > len(self.phases) or at['phase'] < len(self.phases) and at['epoch'] > self.phases[at['phase']].epochs:
+            raise InputError(f"{path}: stands behind the end of this run's phases")
         try: self.networks.load_state_dict(state)
-        except ValueError as e: raise InputError(f"{path}: {e}") from e
+        except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as e: raise InputError(f"{path}: {plain_text(e, 200)}") from e
         self.position, self.iteration, self.saved = state['position'], state['iteration'], state['iteration']
         self.best, self.seconds = state['best'], state['seconds']
         return self
@@ -224,11 +229,11 @@ class TrainingRun:
         cbs=(),  # further callbacks, for every phase
         progress:bool=True,  # show bars and a table of losses
     ) -> SceneSynthesizer:  # the average
-        "Go through the remaining phases, saving the averaged synthesizer after each. `stopped` tells whether it ended early, on request or by a callback."
+        "Go through the remaining phases, saving the averaged synthesizer after each. `stopped` tells whether it ended early."
         barrier()  # all have read the state
-        if is_main(): self._tidy()
         self.stopped = False
-        with StopRequest() as request:
+        with folder_lock(self.folder) if is_main() else nullcontext(), StopRequest() as request:
+            if is_main(): self._tidy()
             while self.position['phase'] < len(self.phases) and not self.stopped:
                 self.stopped = not self._fit_phase(request, cbs, progress)
                 if not self.stopped: self._end_phase()
@@ -236,7 +241,7 @@ class TrainingRun:
 
     def _tidy(self):
         "Remove what a killed process left half-written, and the rows of iterations that will be done again."
-        for leftover in self.folder.glob('.*.tmp'): leftover.unlink()
+        remove_leftovers(self.folder)
         trim_history(self.folder, self.iteration)
 
     def _fit_phase(self, request, cbs, progress):
@@ -257,8 +262,8 @@ class TrainingRun:
         "The learner of a phase."
         c, nets, dls = self.config, self.networks, self.loaders(phase.stage)
         if phase.name == 'pretrain': return pretraining_learner(dls, nets.pretrainer, c, nets.opts['pretrain'], cbs, nets.scalers)
-        return synthesis_learner(dls, nets.model, nets.discriminator if phase.adversarial else None, c, self.perceptual, nets.opts['generator'],
-                                 nets.opts['discriminator'], self.iteration, [nets.ema, *cbs], nets.scalers)
+        opponent, opts = nets.discriminator if phase.adversarial else None, (nets.opts['generator'], nets.opts['discriminator'])
+        return synthesis_learner(dls, nets.model, opponent, c, self.perceptual, *opts, self.iteration, [nets.ema, *cbs], nets.scalers)
 
     def _log(self, phase, earlier, sources):
         "What writes numbers and pictures of a phase; all phases are measured with the first one's held-out batch, so that errors compare."
@@ -267,12 +272,14 @@ class TrainingRun:
         end = sum(p.batches(n, self.config.batch_size) for p in (*earlier, phase))
         about = phase.name, self.config.sample_every, sources, self.iteration, end
         if phase.name != 'pretrain': return RunLog(self.folder, batch, nets.average, *about, prepare=self.settle_average)
-        paint, paints = lambda *c: nets.pretrainer(*c)[0][:, :3], not nets.pretrainer.frozen_targets  # what predicts VGG-19's features paints nothing
+        def paint(*conditions): return nets.pretrainer(*conditions)[0][:, :3]
+        paints = not nets.pretrainer.frozen_targets  # what predicts VGG-19's features paints nothing
         return RunLog(self.folder, batch, nets.model, *about, paint, paints)
 
     def _give_up(self, learn, phase, error):
         learn.run_log.flush()
-        left = f"the last good state is that of iteration {self.saved}, in {self.folder/'training.pt'}" if self.saved else 'no state was saved yet'
+        left = 'no state was saved yet'
+        if self.saved: left = f"the last good state is that of iteration {self.saved}, in {self.folder/'training.pt'}"
         raise TrainingDiverged(f"{phase.name}, {error}; {left}. A smaller lr, or another seed, may help.") from None
 
     def _end_phase(self):
@@ -290,7 +297,8 @@ class TrainingRun:
         batch:int,  # batches of that epoch already done
     ):
         "Write `training.pt`; `TrainingDiverged` when a weight is not finite, `InputError` when it cannot be written."
-        if lost := self.networks.broken(): raise TrainingDiverged(f"iteration {self.iteration}: a weight of the {lost} is no longer a finite number")
+        lost = self.networks.broken()
+        if lost: raise TrainingDiverged(f"iteration {self.iteration}: a weight of the {lost} is no longer a finite number")
         state = dict(config=json.dumps(self.settings), position=dict(self.position, epoch=epoch, batch=batch), iteration=self.iteration,
                      best=self.best, seconds=self.seconds, **self.networks.state_dict())
         if is_main(): write_state(self.folder, state, self.config.keep_states)
@@ -315,7 +323,8 @@ class TrainingRun:
         **info,  # written into config.json beside the recipe
     ):
         "Save the averaged synthesizer as it is."
-        if is_main(): save_synthesizer(self.networks.average, self.label_set, self.config.size, folder, dict(training=self.config.to_dict(), **info))
+        info = dict(training=self.config.to_dict(), **info)
+        if is_main(): save_synthesizer(self.networks.average, self.label_set, self.config.size, folder, info)
 
 def fit_learner(
     learn,  # a fastai `Learner`

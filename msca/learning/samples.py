@@ -10,9 +10,9 @@ __all__ = ['CROSS', 'SELF', 'Sample', 'resize_scene_arrays', 'PhotoStore', 'fits
 import warnings
 from typing import NamedTuple
 
-from fastcore.basics import chunked
 import numpy as np
 import torch
+from fastcore.basics import chunked
 from PIL import Image
 
 from ..base.labels import InputError, one_hot, resize_labels
@@ -25,12 +25,12 @@ CROSS, SELF = 0, 1  # task numbers: patch cross-reconstruction, global self-reco
 
 class Sample(NamedTuple):
     "One training sample, before batching."
-    target: np.ndarray  # c1: N×N uint8 label ids of what to paint, 255 = unlabelled
-    exemplar: np.ndarray  # x2: N×N×3 uint8
-    exemplar_labels: np.ndarray  # c̃2: N×N uint8, as the segmenter sees the exemplar
-    truth: np.ndarray  # x1: N×N×3 uint8, what the synthesizer must paint
-    task: int  # CROSS or SELF
-    flip: bool = False  # whether all four are still to be mirrored, left to right
+    target:np.ndarray  # c1: N×N uint8 label ids of what to paint, 255 = unlabelled
+    exemplar:np.ndarray  # x2: N×N×3 uint8
+    exemplar_labels:np.ndarray  # c̃2: N×N uint8, as the segmenter sees the exemplar
+    truth:np.ndarray  # x1: N×N×3 uint8, what the synthesizer must paint
+    task:int  # CROSS or SELF
+    flip:bool = False  # whether all four are still to be mirrored, left to right
 
 # %% ../../nbs/330_learning.samples.ipynb #48839c82
 def resize_scene_arrays(

@@ -7,20 +7,20 @@ __all__ = ['SceneCrops', 'segmenter_loss', 'class_weights', 'labelled_accuracy',
            'segmenter_confusion', 'segmenter_accuracy']
 
 # %% ../../nbs/360_learning.segmenter_training.ipynb #cf9443fc
-from contextlib import nullcontext
-from functools import partial
 import random
 import warnings
+from contextlib import nullcontext
+from functools import partial
 
-from fastprogress.fastprogress import progress_bar
 import numpy as np
 import torch
 import torch.nn.functional as F
+from fastprogress.fastprogress import progress_bar
 
 from ..base.labels import UNLABELLED, InputError
 from ..data.cache import cached_arrays, scene_keys
 from .loop import DataLoader, DataLoaders, Learner, OptimWrapper, default_device
-from ..model.segmenter import SegmenterConfig, SceneSegmenter, load_squeezenet_weights
+from ..model.segmenter import SceneSegmenter, SegmenterConfig, load_squeezenet_weights
 
 # %% ../../nbs/360_learning.segmenter_training.ipynb #4b928abf
 class SceneCrops:
@@ -55,11 +55,11 @@ class SceneCrops:
 
     def __getitem__(self, i):
         "Photo 3×size×size in [-1, 1], ids size×size (int64, 255 = unlabelled)."
-        from torchvision.tv_tensors import Image as Photo, Mask
+        from torchvision.tv_tensors import Image as Photo
+        from torchvision.tv_tensors import Mask
         photo, labels = (torch.from_numpy(a.copy()) for a in self.arrays[i])
         image, labels = self.transform(Photo(photo.permute(2, 0, 1).contiguous()), Mask(labels[None]))
         return image.as_subclass(torch.Tensor).float()/127.5 - 1, labels.as_subclass(torch.Tensor)[0].long()
-
 
 def _random_view(size):
     "What may change without changing what is seen: the cut, left and right, light and color, sharpness."
@@ -80,7 +80,6 @@ def segmenter_loss(
     total = F.cross_entropy(logits.float(), labels, weights, ignore_index=UNLABELLED, reduction='sum')
     return total / (labels != UNLABELLED).sum().clamp(min=1)
 
-
 def class_weights(
     counts:np.ndarray,  # S, pixels per class
     balance:float,  # 0: all pixels count alike … 1: all classes count alike
@@ -89,7 +88,6 @@ def class_weights(
     share = counts/max(1, counts.sum())
     weights = np.maximum(share, 1e-4)**-balance
     return torch.from_numpy(weights/max(1e-9, (share*weights).sum())).float()
-
 
 def labelled_accuracy(
     logits:torch.Tensor,  # B×S×H×W
@@ -104,7 +102,6 @@ def _two_groups(segmenter):
     "Weights with learning rates of their own: the encoder, and all the rest."
     rest = (segmenter.context, segmenter.steps, segmenter.head)
     return [list(segmenter.encoder.parameters()), [p for part in rest for p in part.parameters()]]
-
 
 def segmenter_learner(
     train_scenes,  # sequence of `Scene`s
@@ -166,7 +163,6 @@ def _confusion(truth, parsed, n):
     known = truth != UNLABELLED
     return np.bincount(truth[known].astype(np.int64)*n + parsed[known], minlength=n*n).reshape(n, n)
 
-
 def segmenter_confusion(
     segmenter:SceneSegmenter,
     scenes,  # sequence of `Scene`s in the segmenter's label set
@@ -181,7 +177,6 @@ def segmenter_confusion(
         if size is not None: scene = scene.resize(size)
         total += _confusion(scene.labels, segmenter.parse(scene.image), n)
     return total
-
 
 def segmenter_accuracy(
     segmenter:SceneSegmenter,

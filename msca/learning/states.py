@@ -6,22 +6,25 @@
 __all__ = ['kept_states', 'write_state', 'read_state', 'newest_state']
 
 # %% ../../nbs/385_learning.states.ipynb #346811f5
+import json
 import os
+import re
 import warnings
 import zipfile
 from pathlib import Path
 
 import torch
 
+from ..base.files import write_whole
 from ..base.labels import InputError
-from ..data.scene import write_whole
 
 # %% ../../nbs/385_learning.states.ipynb #9dd1b46f
 def kept_states(
     folder,  # run folder
 ) -> list:  # paths, newest first
     "The resumable states of a run: `training.pt`, `training.1.pt` …"
-    older = sorted(Path(folder).glob('training.[0-9]*.pt'), key=lambda p: int(p.name.split('.')[1]))
+    numbered = [p for p in Path(folder).glob('training.*.pt') if re.fullmatch(r'training\.[0-9]{1,9}\.pt', p.name)]
+    older = sorted(numbered, key=lambda p: int(p.name.split('.')[1]))
     return [p for p in (Path(folder)/'training.pt', *older) if p.is_file()]
 
 def write_state(
@@ -49,9 +52,23 @@ def read_state(
             if file.testzip() is not None: raise ValueError('checksum')
         state = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as e: raise InputError(f"{path}: not a readable training state (damaged, or another kind of file)") from e
-    if not (isinstance(state, dict) and {'config', 'position', 'iteration', 'networks', 'opts'} <= set(state)):
-        raise InputError(f"{path}: not a training state")
+    wrong = _what_is_wrong(state)
+    if wrong: raise InputError(f"{path}: not a training state ({wrong})")
     return state
+
+_PARTS = dict(config=str, position=dict, iteration=int, averaged=int, best=dict, seconds=(int, float), networks=dict, opts=dict, scalers=dict)
+
+def _what_is_wrong(state):
+    "The first part of a state that a run could not use; None when all can be used."
+    if not isinstance(state, dict): return 'not named parts'
+    for name, kind in _PARTS.items():
+        if name not in state: return f'{name} is missing'
+        if not isinstance(state[name], kind) or isinstance(state[name], bool): return f'{name} is of another type'
+    try: settings = json.loads(state['config'])
+    except (ValueError, RecursionError): return 'config is no JSON'
+    if not isinstance(settings, dict): return 'config is of another type'
+    numbers = [state['iteration'], state['averaged'], *(state['position'].get(k) for k in ('phase', 'epoch', 'batch'))]
+    if not all(type(n) is int and n >= 0 for n in numbers): return 'iteration, averages and position must be whole numbers from 0'
 
 def newest_state(
     folder,  # run folder

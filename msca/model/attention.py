@@ -127,9 +127,9 @@ def forward(self:MaskedSpatialChannelAttention,
 # %% ../../nbs/210_model.attention.ipynb #ba7e9968
 class AttentionMaps(NamedTuple):
     "What one attention module did for one batch."
-    alpha: torch.Tensor  # B×K×H×W over the exemplar; each slot sums to 1 over space (Eq. 4)
-    beta: torch.Tensor  # B×K×H'×W' over the target; sums to 1 over slots at every pixel (Eq. 7)
-    gate: torch.Tensor  # B×K in (0, 1) (Eq. 6)
+    alpha:torch.Tensor  # B×K×H×W over the exemplar; each slot sums to 1 over space (Eq. 4)
+    beta:torch.Tensor  # B×K×H'×W' over the target; sums to 1 over slots at every pixel (Eq. 7)
+    gate:torch.Tensor  # B×K in (0, 1) (Eq. 6)
 
 def attention_entropy(
     alpha:torch.Tensor,  # B×K×H×W, sums to 1 over space

@@ -14,8 +14,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
 
+from ..base.files import read_json, write_whole
 from ..base.labels import InputError, LabelSet
-from ..data.scene import write_whole
+from ..base.weights import build_for, check_stored, check_values, stored_table
 from .features import VGGPyramid
 from .synthesizer import build_synthesizer, find_variant
 
@@ -54,16 +55,15 @@ def read_config(
     "Read a checkpoint's `config.json`; `InputError` names what is wrong with it."
     path = Path(folder)/'config.json'
     if not path.is_file(): raise InputError(f"{folder}: no checkpoint there (a folder with config.json and model.safetensors is expected)")
-    try: meta = json.loads(path.read_text(encoding='utf-8'))
-    except (ValueError, OSError) as e: raise InputError(f"{path}: not readable as JSON ({str(e)[:80]})") from e
+    meta = read_json(path)
     if not isinstance(meta, dict) or meta.get('format') != 'msca-synthesizer':
         raise InputError(f"{path}: not a synthesizer's configuration ('format' must be 'msca-synthesizer')")
     if meta.get('version') != 1:
         raise InputError(f"{path}: checkpoint version {meta.get('version')!r} is unknown, this msca reads version 1")
     missing = [k for k in ('synthesizer', 'label_set', 'size') if k not in meta]
     if missing: raise InputError(f"{path}: incomplete, {' and '.join(missing)} missing")
-    if type(meta['size']) is not int or meta['size'] < 16:
-        raise InputError(f"{path}: size is {meta['size']!r}; it must be a whole number of at least 16")
+    if type(meta['size']) is not int or not 16 <= meta['size'] <= 8192:
+        raise InputError(f"{path}: size is {str(meta['size'])[:40]!r}; it must be a whole number of at least 16 and at most 8192")
     try: LabelSet.from_dict(meta['label_set'])
     except ValueError as e: raise InputError(f"{path}: {' '.join(str(e).split())[:160]}") from e
     return {'variant': 'msca', **meta}
@@ -81,7 +81,6 @@ def _checked_parts(meta, path):
 
 def _read_state(path):
     "The tensors of a safetensors file in float32; `InputError` when it is none."
-    if not path.is_file(): raise InputError(f"{path}: missing; a checkpoint holds config.json and model.safetensors")
     try: return {k: v.float() if v.is_floating_point() else v for k, v in load_file(path).items()}
     except (SafetensorError, OSError, ValueError) as e:
         why = ' '.join(str(e).split())[:80]
@@ -94,9 +93,13 @@ def load_synthesizer(
     "Load a checkpoint of any variant without unpickling anything; `InputError` names the file that is missing or broken."
     meta, path = read_config(folder), Path(folder)/'model.safetensors'
     config, label_set = _checked_parts(meta, Path(folder)/'config.json')
-    state, model = _read_state(path), build_synthesizer(meta['variant'], config, vgg_weights)
-    frozen = frozen_prefixes(model)
-    state.update({k: v for k, v in model.state_dict().items() if k.startswith(frozen)})
-    try: model.load_state_dict(state)
+    if not path.is_file(): raise InputError(f"{path}: missing; a checkpoint holds config.json and model.safetensors")
+    table = stored_table(path)
+    model = build_for(path, table, lambda: build_synthesizer(meta['variant'], config, vgg_weights))
+    frozen, own = frozen_prefixes(model), model.state_dict()
+    check_stored(path, table, {k: v for k, v in own.items() if not k.startswith(frozen)})
+    state = _read_state(path)
+    check_values(path, state)
+    try: model.load_state_dict(state | {k: v for k, v in own.items() if k.startswith(frozen)})
     except RuntimeError as e: raise InputError(f"{path}: its weights do not fit the configuration beside it") from e
     return model.eval(), label_set, meta

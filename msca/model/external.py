@@ -53,7 +53,6 @@ def class_table(
         if j is not None: table[i] = j
     return table
 
-
 class TransformersSegmenter:
     "A semantic segmentation model of the transformers package as a segmenter."
     def __init__(self,

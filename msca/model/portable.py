@@ -7,11 +7,11 @@ __all__ = ['FORMATS', 'PortableSynthesizer', 'PortableSegmenter', 'export_progra
            'write_portable']
 
 # %% ../../nbs/270_model.portable.ipynb #8ac4f062
-import json
-from copy import deepcopy
 import inspect
-from importlib.util import find_spec
+import json
 import re
+from copy import deepcopy
+from importlib.util import find_spec
 from pathlib import Path
 from textwrap import dedent
 
@@ -19,8 +19,8 @@ import torch
 from torch import nn
 
 from ..base import labelmaps, labels, palettes
+from ..base.files import write_whole
 from ..base.labels import InputError, LabelSet
-from ..data.scene import write_whole
 from .segmenter import SceneSegmenter
 
 # %% ../../nbs/270_model.portable.ipynb #9cef68b3
@@ -29,9 +29,7 @@ def _onehot(ids, n_labels):
     known = torch.where(ids.long() < n_labels, ids.long(), n_labels)
     return (known[:, None] == torch.arange(n_labels+1, device=ids.device).view(1, -1, 1, 1)).float()
 
-
 def _to_network(photo): return photo.permute(0, 3, 1, 2).float()/127.5 - 1
-
 
 class PortableSynthesizer(nn.Module):
     "A synthesizer that takes pictures as people have them."
@@ -59,7 +57,6 @@ class PortableSynthesizer(nn.Module):
         sides = {0: b, 1: h, 2: w}
         return _zeros((2, 64, 96), (2, 96, 80, 3), (2, 96, 80)), ({0: b, 1: height, 2: width}, sides, sides)
 
-
 class PortableSegmenter(nn.Module):
     "A segmenter that takes a photo as people have it."
     inputs, output = ('photo',), 'labels'
@@ -81,7 +78,6 @@ class PortableSegmenter(nn.Module):
         h, w = _free_sides('height', 'width')
         return _zeros((2, 96, 80, 3)), ({0: _free_batch(), 1: h, 2: w},)
 
-
 def _zeros(*shapes): return tuple(torch.zeros(s, dtype=torch.uint8) for s in shapes)
 def _free_batch(): return torch.export.Dim('batch', min=1, max=1024)
 def _free_sides(*names): return [16*torch.export.Dim(n, min=2, max=512) for n in names]
@@ -98,7 +94,6 @@ def export_program(
 def _check_onnxscript():
     "torch needs it."
     if find_spec('onnxscript') is None: raise InputError('ONNX needs two packages more: pip install onnx onnxscript, or choose --format torch')
-
 
 def write_onnx(
     program:torch.export.ExportedProgram,  # from `export_program`
@@ -205,9 +200,7 @@ _PAINT = dedent('''\
         except OSError as e: sys.exit(f'{e.filename or "picture"}: {e.strerror or e}')
     ''')
 
-
 _READS = (labels, ('count_pixels', 'check_ids', 'resize_labels')), (palettes, ('rgb_to_lab', 'from_colors', 'nearest_class', '_near', 'unknown_colors'))
-
 
 def paint_program() -> str:
     "The text of `paint.py`: it reads label maps with this package's own functions, whose source it contains."
@@ -215,7 +208,6 @@ def paint_program() -> str:
     reader = inspect.getsource(labelmaps)
     cells = re.sub(r'^# %%.*\n', '', reader[reader.index('LOSSLESS = '):], flags=re.M)
     return _PAINT.replace('# READER\n', '\n\n'.join([*functions, cells]))
-
 
 def write_portable(
     model:nn.Module,  # the synthesizer, in eval mode, spectral norm folded
@@ -247,7 +239,6 @@ def write_portable(
         written.append(folder/name)
     for stale in [folder/n for n in _NAMES if folder/n not in written]: stale.unlink(missing_ok=True)  # of an earlier export
     return written
-
 
 def _write_program(program, path):
     with write_whole(Path(path)) as part:

@@ -7,23 +7,24 @@ __all__ = ['SegmenterConfig', 'Fire', 'SqueezeNetEncoder', 'SceneContext', 'Skip
            'load_squeezenet_weights', 'save_segmenter', 'load_segmenter', 'overlay']
 
 # %% ../../nbs/240_model.segmenter.ipynb #cc516b1e
+import json
 from dataclasses import dataclass
 from functools import partial
-import json
 from pathlib import Path
 
-from fastcore.basics import patch
 import numpy as np
-from PIL import Image
-from safetensors.torch import save
 import torch
 import torch.nn.functional as F
+from fastcore.basics import patch
+from PIL import Image
+from safetensors.torch import save
 from torch import nn
 
 from ..base.config import Configuration, whole
+from ..base.files import read_json, write_whole
 from ..base.labels import UNLABELLED, InputError, LabelSet, colorize
-from ..base.weights import download_weights, fill_features, load_weights_file
-from ..data.scene import image_to_tensor, write_whole
+from ..base.weights import build_for, check_stored, check_values, download_weights, fill_features, load_weights_file, stored_table
+from ..data.scene import MAX_SIDE, image_to_tensor
 from .features import imagenet_normalize
 
 # %% ../../nbs/240_model.segmenter.ipynb #cbb0cebd
@@ -68,7 +69,6 @@ class Fire(nn.Module):
         x = F.relu(self.squeeze(x))
         return torch.cat([F.relu(self.expand1x1(x)), F.relu(self.expand3x3(x))], 1)
 
-
 class SqueezeNetEncoder(nn.Module):
     "SqueezeNet 1.0's feature layers, read at 1/2, 1/4, 1/8 and 1/16 of the photo's size."
     channels = 96, 256, 512, 512  # of the four maps
@@ -100,7 +100,6 @@ def _conv(n_in, n_out, kernel=3, dilation=1):
     "Convolution that keeps the size, batch norm."
     return nn.Sequential(nn.Conv2d(n_in, n_out, kernel, padding=kernel//2*dilation, dilation=dilation, bias=False), nn.BatchNorm2d(n_out))
 
-
 class SceneContext(nn.Module):
     "Lets every place at 1/16 see its wide surroundings and the whole photo."
     def __init__(self,
@@ -119,7 +118,6 @@ class SceneContext(nn.Module):
         x = x + self.whole(x.mean((2, 3)))[..., None, None]
         x = x + F.relu(self.near(x))
         return x + F.relu(self.wide(x))
-
 
 class SkipMerge(nn.Module):
     "One step up: the coarse map enlarged, plus the encoder's finer map."
@@ -176,10 +174,9 @@ def _work_size(height, width, config):
     if short < config.min_side: scale = max(1., min(config.min_side/short, 4*config.max_side/long))
     return max(16, round(height*scale)), max(16, round(width*scale))
 
-
 def _best_label(logits, size):
     "Scores B×S×h×w to ids B×H×W: every class is enlarged by itself and the best so far is kept, which needs little memory."
-    ids = torch.zeros((len(logits), *size), dtype=torch.long, device=logits.device)
+    ids = torch.zeros((len(logits), *size), dtype=torch.uint8, device=logits.device)
     best = torch.full(ids.shape, -torch.inf, device=logits.device)
     for k in range(logits.shape[1]):
         score = F.interpolate(logits[:, k:k+1].float(), size, mode='bilinear', align_corners=False)[:, 0]
@@ -187,14 +184,12 @@ def _best_label(logits, size):
         best = torch.maximum(best, score)
     return ids
 
-
 def _parse_tensor(segmenter, photos, size):
     "Ids B×H×W at `size` for photos B×3×h×w at their working size, always in eval mode."
     was_training = segmenter.training
     segmenter.eval()
     try: return _best_label(segmenter(photos.to(next(segmenter.parameters()).device)), size)
     finally: segmenter.train(was_training)
-
 
 @patch
 @torch.no_grad()
@@ -210,7 +205,7 @@ def parse(self:SceneSegmenter,
     size = tuple(image.shape[-2:])
     work = _work_size(*size, self.config)
     if work != size: image = F.interpolate(image, work, mode='bilinear', align_corners=False, antialias=True)
-    return _parse_tensor(self, image, size)
+    return _parse_tensor(self, image, size).long()
 
 # %% ../../nbs/240_model.segmenter.ipynb #cd656120
 def load_squeezenet_weights(
@@ -226,7 +221,6 @@ def load_squeezenet_weights(
 # %% ../../nbs/240_model.segmenter.ipynb #8506e267
 _FORMAT = 'msca parser 1'  # what parser.json says it is
 
-
 def save_segmenter(
     segmenter:SceneSegmenter,
     label_set:LabelSet,  # the classes the segmenter writes
@@ -241,11 +235,9 @@ def save_segmenter(
     with write_whole(Path(folder)/'parser.safetensors') as part: part.write_bytes(save(state))
     with write_whole(Path(folder)/'parser.json') as part: part.write_text(json.dumps(about, indent=1) + '\n', encoding='utf-8')
 
-
 def _stored(segmenter):
     "The tensors that are worth storing: batch norm's counters are not."
     return {k: v for k, v in segmenter.state_dict().items() if not k.endswith('num_batches_tracked')}
-
 
 def _on_disk(name, t): return t.detach().cpu().contiguous().to(torch.float32 if 'running_' in name else torch.float16)
 
@@ -258,25 +250,23 @@ def load_segmenter(
     for file in (about, path):
         if not file.is_file(): raise InputError(f"{file}: no such file; a segmenter folder holds parser.json and parser.safetensors")
     config, label_set = _read_about(about)
-    segmenter, state = SceneSegmenter(config), load_weights_file(path)
-    own = _stored(segmenter)
-    differ = sorted(set(own) ^ set(state)) or [k for k in own if own[k].shape != state[k].shape]
-    if differ: raise InputError(f"{path}: does not fit the parser.json beside it ({differ[0]} differs)")
-    if not all(v.isfinite().all() for v in state.values()): raise InputError(f"{path}: damaged, some weights are not finite")
+    table = stored_table(path)
+    segmenter = build_for(path, table, lambda: SceneSegmenter(config))
+    check_stored(path, table, _stored(segmenter))
+    state = load_weights_file(path)
+    check_values(path, state)
     segmenter.load_state_dict({k: v.float() for k, v in state.items()}, strict=False)
     return segmenter.eval(), label_set
 
-
 def _first_line(e): return (str(e).strip() or type(e).__name__).splitlines()[0][:100]
-
 
 def _read_about(path):
     "Configuration and label set from parser.json."
-    try: about = json.loads(path.read_text(encoding='utf-8'))
-    except (ValueError, OSError) as e: raise InputError(f"{path}: not readable JSON ({_first_line(e)})") from None
+    about = read_json(path)
     if not isinstance(about, dict) or about.get('format') != _FORMAT: raise InputError(f"{path}: not a segmenter's description; format {_FORMAT!r} is wanted")
     try: config, label_set = SegmenterConfig.from_dict(about['config']), LabelSet.from_dict(about['label_set'])
     except (KeyError, TypeError, ValueError) as e: raise InputError(f"{path}: damaged ({_first_line(e)})") from None
+    if config.max_side > MAX_SIDE: raise InputError(f"{path}: damaged, max_side is above {MAX_SIDE}")
     if config.n_labels != len(label_set): raise InputError(f"{path}: {config.n_labels} scores but {len(label_set)} classes")
     return config, label_set
 
@@ -288,12 +278,21 @@ def overlay(
     alpha:float=.55,  # weight of the colors, 0…1
 ) -> Image.Image:  # RGB, the photo's size
     "The photo tinted in its labels' colors, with a thin dark line where labels change; unlabelled pixels keep the photo's color."
-    photo, (h, w) = np.asarray(image.convert('RGB'), np.float32), labels.shape
-    if (w, h) != image.size: raise ValueError(f"the photo has {image.width}×{image.height} pixels, its label map {w}×{h}")
-    weight = np.where(labels == UNLABELLED, 0., alpha)[..., None]
-    mixed = photo*(1 - weight) + colorize(labels, label_set)*weight
+    if labels.shape != image.size[::-1]: raise ValueError(f"the photo has {image.width}×{image.height} pixels, its label map {labels.shape[1]}×{labels.shape[0]}")
+    tinted = np.array(image.convert('RGB'))
+    for top in range(0, len(tinted), _STRIP):
+        tinted[top:top+_STRIP] = _tint(tinted[top:top+_STRIP], labels[max(0, top-1):top+_STRIP], min(top, 1), label_set, alpha)
+    return Image.fromarray(tinted)
+
+_STRIP = 256  # rows that are tinted at a time: the memory of real numbers for a whole photo of 8192×8192 is not needed
+
+def _tint(photo, labels, above, label_set, alpha):
+    "Rows of a photo in their labels' colors; the first `above` rows of labels are those before."
     edge = np.zeros(labels.shape, bool)
     edge[:, 1:] |= labels[:, 1:] != labels[:, :-1]
     edge[1:] |= labels[1:] != labels[:-1]
+    labels, edge = labels[above:], edge[above:]
+    weight = np.where(labels == UNLABELLED, np.float32(0), np.float32(alpha))[..., None]
+    mixed = photo*(1 - weight) + colorize(labels, label_set)*weight
     mixed[edge] *= .45
-    return Image.fromarray(mixed.round().astype(np.uint8))
+    return mixed.round().astype(np.uint8)

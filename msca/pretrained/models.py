@@ -7,6 +7,7 @@ __all__ = ['PRETRAINED', 'DEFAULT_MODEL', 'shipped_models', 'is_on_hub', 'model_
            'load_painter', 'choose_segmenter']
 
 # %% ../../nbs/800_pretrained.models.ipynb #837b17ec
+import os
 from importlib.resources import files
 from pathlib import Path
 
@@ -41,9 +42,9 @@ def model_folder(
 ) -> Path:
     "Where a model lies; `InputError` when there is none of that name. Only a name on the Hub may be downloaded."
     name = DEFAULT_MODEL if name_or_path is None else str(name_or_path)
-    if (PRETRAINED/name/'config.json').is_file() and Path(name).name == name: return PRETRAINED/name
-    if name and Path(name).is_dir(): return Path(name)
-    if name and Path(name).is_file(): raise InputError(f"{name!r}: is a file; a checkpoint folder or a shipped model ({', '.join(shipped_models())}) is wanted")
+    if os.path.isfile(PRETRAINED/name/'config.json') and Path(name).name == name: return PRETRAINED/name
+    if name and os.path.isdir(name): return Path(name)
+    if name and os.path.isfile(name): raise InputError(f"{name!r}: is a file; a checkpoint folder or a shipped model ({', '.join(shipped_models())}) is wanted")
     if is_on_hub(name): return hub_folder(name)
     raise InputError(f"{name!r}: neither a shipped model ({', '.join(shipped_models()) or 'none installed'}) nor a checkpoint folder")
 

@@ -23,8 +23,11 @@ from ..model.tiles import cut_tiles, encode_in_tiles, paint_in_tiles
 from .inputs import ReadyExemplar, ReadyLayout, read_exemplar, read_layout
 from .models import best_device, choose_segmenter, is_on_hub, load_painter, model_folder
 from ..steering.explain import Explanation, explain_synthesis
-from ..steering.extrapolation import extrapolate as blend_windows, panorama as paint_panorama
-from ..steering.interpolation import interpolate_space as mix_in_space, interpolate_styles, normalized_masks, path_weights, read_target
+from ..steering.extrapolation import extrapolate as blend_windows
+from ..steering.extrapolation import panorama as paint_panorama
+from ..steering.interpolation import interpolate_styles, path_weights, read_target
+from ..steering.masks import interpolate_space as mix_in_space
+from ..steering.masks import normalized_masks
 
 # %% ../../nbs/820_pretrained.synthesizer.ipynb #df785dbc
 class Synthesizer:

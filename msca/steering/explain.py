@@ -21,9 +21,10 @@ from matplotlib.path import Path as Outline
 from PIL import Image
 from scipy.cluster import hierarchy
 
+from ..base.files import write_whole
 from ..base.labels import UNLABELLED, InputError, LabelSet, one_hot, resize_labels
 from ..base.palettes import distinct_colors
-from ..data.scene import image_to_tensor, tensor_to_image, write_whole
+from ..data.scene import image_to_tensor, tensor_to_image
 from ..model.attention import AttentionMaps
 
 # %% ../../nbs/500_steering.explain.ipynb #8e6438e2
