@@ -130,7 +130,7 @@ def test_a_finished_report_is_not_made_again(whole, features, capsys):
 
 def test_what_has_changed_is_said(features, capsys, tmp_path):
     "Another model, other scenes: measured afresh, and the warning says why."
-    base = ['eval', '--device', 'cpu', '--tasks', 'duplicating', *features, '--out', tmp_path/'r.json']
+    base = ['eval', '--device', 'cpu', '--tasks', 'duplicating', '--no-references', *features, '--out', tmp_path/'r.json']
     msca(capsys, *base, '--model', 'procedural-128', '--procedural', 2, '--size', 32)
     pictures = list((tmp_path/'r').rglob('*.png'))
     for changes, says in ((('scenes-128', 2, 32), r'\(model, weights, exemplar_maps, parser\)|\(exemplar_maps, parser, model, weights\)'),
@@ -172,8 +172,8 @@ def test_a_model_without_parser(features, capsys, tmp_path):
         save_synthesizer(SceneSynthesizer(SynthesizerConfig(len(label_set), mlp_width=8, **eight)), label_set, 32, tmp_path/name)
     ask = lambda *argv: msca(capsys, *argv, '--procedural', 2, '--tasks', 'duplicating', '--device', 'cpu', *features)
     for name, maps in (('same', 'parsed by the parser of scenes-256'), ('other', 'annotated, as no parser knows these classes')):
-        ask('eval', '--model', tmp_path/name, '--out', tmp_path/f'{name}.json')
-        about = json.loads((tmp_path/f'{name}.json').read_text())
+        ask('eval', '--model', tmp_path/name, '--out', tmp_path/f'report-{name}.json')
+        about = json.loads((tmp_path/f'report-{name}.json').read_text())
         assert about['settings']['exemplar_maps'] == maps and ('pixel_accuracy' in about['unavailable']) == (name == 'other')
     says = refusal(capsys, 'compare', '--models', tmp_path/'same', tmp_path/'other', '--procedural', 2, '--tasks', 'duplicating',
                    '--device', 'cpu', '--out', tmp_path/'c')

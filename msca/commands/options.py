@@ -139,7 +139,8 @@ def check_writable(
     path:Path,  # a file to come, in folders that may be to come
 ):
     "Fail where the file could not be made."
-    if '\0' in str(path) or len(os.fsencode(path.name)) > 255: raise InputError(f"{path}: cannot be written, the name is not possible")
+    if '\0' in str(path): raise InputError(f"{path}: cannot be written, the name is not possible")
+    if len(os.fsencode(path.name)) > 255: raise InputError(f"{path}: cannot be written, the name is too long")
     above = next(p for p in path.absolute().parents if os.path.exists(p))
     if not above.is_dir(): raise InputError(f"{path}: cannot be written, {above} is a file")
     if not os.access(above, os.W_OK): raise InputError(f"{path}: cannot be written, no permission in {above}")
