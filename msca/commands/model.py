@@ -139,9 +139,10 @@ def export(args):
     if out.is_dir() and any(out.iterdir()) and not _earlier_export(out): raise InputError(f"{out}: has other files in it; name a new folder, or one of an earlier export")
     from msca.model.portable import write_portable
     from msca.model.segmenter import load_segmenter
-    from msca.pretrained.models import model_folder
+    from msca.pretrained.models import model_folder, parser_folder
     s, folder = open_model(args.model, 'cpu', args.vgg_weights), model_folder(args.model)
-    parser = load_segmenter(folder)[0].requires_grad_(False) if (folder/'parser.json').is_file() else None
+    place = parser_folder(folder)
+    parser = load_segmenter(place)[0].requires_grad_(False) if place else None
     written = write_portable(s.model, parser, s.label_set, s.size, s.notice, out, args.format)
     for p in written: print(f"{p}: {p.stat().st_size/2**20:.1f} MiB" if p.suffix in ('.onnx', '.pt2') else p)
     if 'onnx' in args.format: print(f"try it: python {out/'paint.py'} LAYOUT.png EXEMPLAR.jpg OUT.png")

@@ -89,16 +89,20 @@ def true_class_loss(
     scores:torch.Tensor,  # B×(S+1)×h×w
     ids:torch.Tensor,  # B×h×w, S = unlabelled, which counts nothing
     weights:torch.Tensor,  # S+1, `class_weights`
+    samples:torch.Tensor=None,  # B, importance of each sample; None: equal, summing to 1
 ) -> torch.Tensor:  # scalar ≥ 0, float32
     "Cross-entropy that asks every labelled pixel for its class, balanced by class: for photos in the discriminator, for painted pictures in the generator."
-    return (F.cross_entropy(scores.float(), ids, reduction='none')*weights[ids]).mean()
+    loss = F.cross_entropy(scores.float(), ids, reduction='none')*weights[ids]
+    return loss.mean() if samples is None else (loss.mean((1, 2))*samples).sum()
 
 def painted_loss(
     scores:torch.Tensor,  # B×(S+1)×h×w
+    samples:torch.Tensor=None,  # B, importance of each sample; None: equal, summing to 1
 ) -> torch.Tensor:  # scalar ≥ 0, float32
     "Cross-entropy that asks every pixel, labelled or not, to be found painted."
     n, s, h, w = scores.shape
-    return F.cross_entropy(scores.float(), torch.full((n, h, w), s-1, device=scores.device))
+    loss = F.cross_entropy(scores.float(), torch.full((n, h, w), s-1, device=scores.device), reduction='none')
+    return loss.mean() if samples is None else (loss.mean((1, 2))*samples).sum()
 
 # %% ../../nbs/315_learning.semantic.ipynb #585d9305
 @torch.no_grad()

@@ -8,7 +8,7 @@ __all__ = ['VARIANTS', 'SceneSynthesizer', 'PainterConfig', 'SynthesizerConfig',
 
 # %% ../../nbs/230_model.synthesizer.ipynb #188ffa9b
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Literal, NamedTuple
 
@@ -37,6 +37,13 @@ class PainterConfig(Configuration):
     noise:whole(0, 16) = 0  # channels of noise beside the condition at every scale (the paper has none)
     padding:Literal['zeros', 'replicate'] = 'zeros'  # outside the picture the painter's convolutions find zeros (SPADE's), or its border
     upsampling:Literal['nearest', 'bilinear'] = 'nearest'  # between the painter's blocks: nearest is SPADE's
+
+    @classmethod
+    def scenes(cls,
+        n_labels:int,  # S
+    ) -> 'PainterConfig':  # of the class it is called on
+        "The compact size with noise, without a border of zeros, with smooth up-sampling: what `scenes-256` has."
+        return replace(cls.compact(n_labels), noise=1, padding='replicate', upsampling='bilinear')
 
 # %% ../../nbs/230_model.synthesizer.ipynb #2dfc6b3c
 @dataclass(frozen=True)
