@@ -32,7 +32,7 @@ from PIL import ImageOps
 
 from msca import SCENE_LABELS, Synthesizer
 from msca.base.labels import InputError
-from msca.data.datasets import place_of
+from msca.data.places import place_of
 from msca.data.published import open_dataset
 from msca.evidence.distributions import coverage, frechet_distance
 from msca.evidence.metrics import Backbones, build_metrics, family, loss_networks
@@ -277,7 +277,7 @@ def arguments():
 def made_by(a, start):
     argv = ' '.join({a.data: '$MSCA_DATA', a.weights: '$MSCA_WEIGHTS'}.get(x, x) for x in sys.argv[1:])
     return dict(command=f'python benchmarks/held_out.py {argv}', list='all held-out photos' if a.full else str(LIST.relative_to(ROOT)), seed=SEED, data='SIFT Flow, LabelMe Facade, MSRC v2 (outdoor), held out by place',
-                date=time.strftime('%Y-%m-%d'), hardware='one thread of a shared CPU', torch=torch.__version__, seconds=round(time.time()-start), ssim=PROTOCOL['ssim'])
+                date=time.strftime('%Y-%m-%d'), hardware=f'one thread of a shared CPU, nice {os.nice(0)}', torch=torch.__version__, seconds=round(time.time()-start), cpu_seconds=round(time.process_time()), ssim=PROTOCOL['ssim'])
 
 
 def main():

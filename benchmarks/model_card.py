@@ -16,7 +16,11 @@ PROCEDURAL = dict(
     licence="Apache-2.0, free for any use: no photo was a training sample. (The perceptual loss compared features of an ImageNet-trained network, which is not included.)",
     expect="It has seen drawn scenes only: of a real photograph expect it to take the overall colour and light, not the materials.")
 LOSS = """The perceptual loss used an ImageNet-trained SqueezeNet 1.0 (BSD licence) as a frozen measuring instrument; it is not part of the model."""
-LEFT_IN = {'scenes-256': 'smooth', 'scenes-128': 'more', 'procedural-128': 'full'}  # the last run of each
+SEMANTIC = """Two ImageNet-trained networks were frozen measuring instruments of the losses: EfficientNet-Lite0 (Apache-2.0), through which the semantic discriminator saw, and a distilled
+VGG-19 (MIT), whose features the perceptual loss compared. In the trainings of `scenes-256-v1`, from which this one went on, it was SqueezeNet 1.0. None of them is part of the model. Measures that look through one of
+these networks or its kin are marked † below: the model was trained to please them."""
+EARLIER = {'scenes-256-v1': 'scenes-256'}  # model → what took its place as the default
+LEFT_IN = {'scenes-256': 'averages/001250', 'scenes-256-v1': 'smooth', 'scenes-128': 'more', 'procedural-128': 'full'}  # the last run of each
 SETS = dict(siftflow='SIFT Flow', labelmefacade='LabelMe Facade', msrc_v2='MSRC')
 
 
@@ -56,6 +60,37 @@ SWAPS = [
     ('parser accuracy on pictures / on originals', lambda r: pair(*list(r['swapping']['layout'].values())[:2]))]
 
 
+def with_sign(v, f): return f"{v['value']:+{f}} ({v['low']:+{f}} to {v['high']:+{f}})"
+def ratio(v): return f"× {v['value']:.2f} ({v['low']:.2f} to {v['high']:.2f})"
+
+
+HELD_OUT = [  # name, network or None, value of a report, paired difference
+    ('LPIPS, VGG-16 (lower is better)', 'lpips_vgg', lambda r: span(r['mirroring']['lpips_vgg'], '{:.3f}'), lambda d: with_sign(d['lpips_vgg'], '.3f')),
+    ('LPIPS, AlexNet (lower)', 'lpips_alex', lambda r: span(r['mirroring']['lpips_alex'], '{:.3f}'), lambda d: with_sign(d['lpips_alex'], '.3f')),
+    ('PSNR in dB (higher)', 'psnr', lambda r: span(r['mirroring']['psnr']), lambda d: with_sign(d['psnr'], '.2f')),
+    ('SSIM (higher)', 'ssim', lambda r: span(r['mirroring']['ssim'], '{:.3f}'), lambda d: with_sign(d['ssim'], '.3f')),
+    ('color distance to the truth (lower)', 'color', lambda r: span(r['mirroring']['color']), lambda d: with_sign(d['color'], '.2f')),
+    ("high-frequency energy, of the truth's (median; 1 is right)", 'high_frequency', lambda r: f"{r['mirroring']['high_frequency_median']:.2f}", lambda d: '–'),
+    ('pixels whose class DeepLab sees in the picture (higher)', 'deeplab', lambda r: span(r['mirroring']['deeplab']), lambda d: with_sign(d['deeplab'], '.2f')),
+    ('… as a share of what it sees in the photos', 'deeplab', lambda r: f"{r['deeplab']['ratio']:.2f}", lambda d: '–'),
+    ('right exemplar nearer to the truth than another, by color (higher)', 'color', lambda r: f"{r['right_exemplar_nearer']['color']:.1%}", lambda d: '–'),
+    ('… by LPIPS, AlexNet (higher)', 'lpips_alex', lambda r: f"{r['right_exemplar_nearer']['lpips_alex']:.1%}", lambda d: '–'),
+    ('swaps: Fréchet distance, AlexNet (lower)', 'alexnet', lambda r: f"{r['swaps']['alexnet']['frechet']:.1f}", lambda d: ratio(d['frechet_alexnet_ratio'])),
+    ('swaps: precision / recall, AlexNet (higher)', 'alexnet', lambda r: pair(r['swaps']['alexnet']['precision'], r['swaps']['alexnet']['recall']), lambda d: '–'),
+    ('swaps: Fréchet distance, EfficientNet-Lite0 (lower)', 'efficientnet', lambda r: f"{r['swaps']['efficientnet']['frechet']:.0f}", lambda d: ratio(d['frechet_efficientnet_ratio']))]
+MAIN = 'lpips_vgg', 'lpips_alex', 'psnr', 'deeplab', 'color', 'alexnet'  # of HELD_OUT, for a short table
+
+
+def held_out_table(name, networks=None):
+    "A model on the fixed held-out list beside the one that it was compared with; † where its losses looked through the network or its kin."
+    new = read(f'held-out-{name}')
+    before = new['against']['model'].removesuffix('.json')
+    old = read(before)
+    rows = [r for r in HELD_OUT if networks is None or r[1] in networks]
+    lines = [f"| {said}{' †' if key in new['in_losses'] else ''} | {value(old)} | {value(new)} | {difference(new['against'])} |" for said, key, value, difference in rows]
+    return '\n'.join([f"| {new['photos']} held-out photos, {new['size']}×{new['size']} | `{old['model']}` | `{name}` | difference, paired |", '|---|---|---|---|', *lines])
+
+
 def table(head, columns, rows):
     "Markdown; `columns` are name → report."
     lines = [f"| {name} | {' | '.join(value(r) for r in columns.values())} |" for name, value in rows]
@@ -84,8 +119,22 @@ def parser_table(report):
     return '\n'.join([f"| IoU in % | {' | '.join(sets)} |", '|---|'+'---:|'*len(sets), *lines, *total])
 
 
+def measured_on_list(name):
+    "What `held_out.py` measured, as Markdown."
+    report = read(f'held-out-{name}')
+    return f"""Each photo of the list `results/held_out.json` is painted from itself, mirrored, and from four photos of other places (swaps). `{report['made_by']['command']}` (seed {report['made_by']['seed']},
+{report['made_by']['date']}), everything in `results/held-out-{name}.json`; in brackets 95 % bootstrap intervals over photos, of Fréchet distances by leaving groups of photos out:
+
+{held_out_table(name)}
+
+**Better than before:** LPIPS by either network, the layout that DeepLab sees, the distance of swaps from photos, and the amount of texture. **Worse than before:** color. PSNR is lower by
+{-report['against']['psnr']['value']:.2f} dB (the interval includes zero), the color distance is larger, and the right exemplar is nearer to the truth by color for {report['right_exemplar_nearer']['color']:.0%} of the photos
+in place of {read(report['against']['model'].removesuffix('.json'))['right_exemplar_nearer']['color']:.1%}. Precision of the swaps is lower too. SSIM is lower by less than a hundredth."""
+
+
 def measured(name):
     "Everything that was measured, as Markdown."
+    if not (ROOT/'results'/f'{name}.json').is_file(): return measured_on_list(name)
     report = read(name)
     about = report['made_by']
     said = f"`{about['command']}` (seed {about['seed']}, {about['date']}; held out {about['held_out']}), everything in `results/{name}.json`"
@@ -99,16 +148,22 @@ def card(name):
     meta = json.loads((ROOT/'msca'/'pretrained_models'/name/'config.json').read_text())
     recipe, about = read(f'{name}-training'), PHOTOS if name.startswith('scenes') else PROCEDURAL
     holds = '`$MSCA_DATA` holds the photo sets as folders with `images/`, `labels/` and `classes.txt`, ' if '$MSCA_DATA' in recipe['command'] else ''
-    caution = ' SqueezeNet features were, and the SqueezeNet distance is near to them.' if 'sets' in read(name) else ''
-    if name == 'scenes-256': caution += ' High-frequency energy is near to the loss of texture.'
+    semantic = 'trained_with' in meta
+    caution = '' if semantic else 'Parser accuracy is pixel accuracy of the shipped parser, which was in no generator loss. '
+    if not semantic and 'sets' in read(name): caution += 'SqueezeNet features were, and the SqueezeNet distance is near to them. '
+    if name == 'scenes-256-v1': caution += 'High-frequency energy is near to the loss of texture. '
     failures = ' Pictures of what goes wrong are in the notebook `480_evidence.shipped`.' if name == 'scenes-256' else ''
+    earlier = f'\n\nThis was the default model before `{EARLIER[name]}`, which went on from it.' if name in EARLIER else ''
+    weights = 'the distilled VGG-19 as a file of arrays (.npz)' if semantic else "a SqueezeNet 1.0 weights file under torchvision's\nnames"
+    made = f"made as `benchmarks/train_parser.py` says and measured in `{recipe['parser']}`."
+    parser_is = f'. The parser was {made}' if semantic else f', and PARSER is the folder of the parser, {made}'
     parser = json.loads((ROOT/recipe['parser']).read_text())
     noted = f"\n\n{parser['note']}" if 'note' in parser else ''
     differences, steps = ('\n'.join(f"- {s}" for s in recipe[k]) for k in ('differences', 'steps'))
     return f"""# {name}
 
 Paints a layout of {len(meta['label_set']['classes'])} classes ({', '.join(meta['label_set']['classes'])}) in the style of an exemplar photo, at {meta['size']}×{meta['size']} and other sizes near it.
-Compact configuration of msca's masked spatial-channel attention with a SPADE generator; `parser.safetensors` beside it labels exemplars that come without a label map.
+Compact configuration of msca's masked spatial-channel attention with a SPADE generator; `parser.safetensors` beside it labels exemplars that come without a label map.{earlier}
 
 ## Data
 
@@ -122,10 +177,9 @@ Compact configuration of msca's masked spatial-channel attention with a SPADE ge
 
 {steps}
 
-{LOSS}
+{SEMANTIC if semantic else LOSS}
 
-Command: `{recipe['command']}`, which leaves this model in `RUN/{LEFT_IN[name]}`, where {holds}`$WEIGHTS` is a SqueezeNet 1.0 weights file under torchvision's
-names, and PARSER is the folder of the parser, made as `benchmarks/train_parser.py` says and measured in `{recipe['parser']}`. Hardware: {recipe['hardware']}. Time: {recipe['time']}.
+Command: `{recipe['command']}`, which leaves this model in `RUN/{LEFT_IN[name]}`, where {holds}`$WEIGHTS` is {weights}{parser_is} Hardware: {recipe['hardware']}. Time: {recipe['time']}.
 
 ## Differences from the committed code
 
@@ -137,7 +191,7 @@ The weights cannot be regenerated bit for bit:
 
 {measured(name)}
 
-Parser accuracy is pixel accuracy of the shipped parser, which was in no generator loss.{caution} The parser itself, on whole held-out scenes (`{recipe['parser']}`):
+{caution}The parser itself, on whole held-out scenes (`{recipe['parser']}`):
 
 {parser_table(parser)}{noted}
 

@@ -1,15 +1,27 @@
 """Put a trained run into the package: `python benchmarks/ship.py RUN PARSER NAME [--size N]`.
 
-Writes msca/pretrained_models/NAME with the synthesizer in half precision and the parser; the model card beside them is written by model_card.py.
+Writes msca/pretrained_models/NAME with the synthesizer in half precision and the parser; the model card beside them is written by model_card.py. What a run of train_scenes.py used
+does not stand in its checkpoints: `python benchmarks/ship.py RUN/averages/001250 msca/pretrained_models/scenes-256-v1 scenes-256 --settings RUN/settings.jsonl` adds it,
+and the networks that were in its losses or in those of the model that it started from.
 """
 import argparse
+import json
 from pathlib import Path
 
-from msca.model.checkpoint import load_synthesizer, save_synthesizer
+from msca.evidence.metrics import loss_networks
+from msca.model.checkpoint import load_synthesizer, read_config, save_synthesizer
 from msca.model.segmenter import load_segmenter, save_segmenter
 
 PHOTOS = 'trained on SIFT Flow, LabelMe Facade, Stanford Background, MSRC and CamVid photos plus procedural scenes; research, non-commercial use only'
-NOTICES = {'scenes-256': PHOTOS, 'scenes-128': PHOTOS, 'procedural-128': 'trained on procedural scenes alone; Apache-2.0, free for any use'}
+NOTICES = {'scenes-256': PHOTOS, 'scenes-256-v1': PHOTOS, 'scenes-128': PHOTOS, 'procedural-128': 'trained on procedural scenes alone; Apache-2.0, free for any use'}
+LEFT_OUT = 'iteration', 'out', 'cache', 'threads', 'minutes', 'state_minutes', 'sample_every', 'backbone_weights'  # of a machine, not of a model
+
+
+def trained_with(path, before):
+    "Fields of config.json from settings of train_scenes.py, the last of them, and from the checkpoint folder that the run started from."
+    settings = {k: v for k, v in json.loads(Path(path).read_text().splitlines()[-1]).items() if k not in LEFT_OUT} | dict(data='$MSCA_DATA', init=Path(before).name, parser=Path(before).name)
+    settings['perceptual_weights'] = Path(settings['perceptual_weights']).name
+    return dict(trained_with=settings, networks_in_losses=[*loss_networks(read_config(before)), settings['perceptual_network'], settings['backbone']])
 
 
 def main():
@@ -18,6 +30,7 @@ def main():
     ap.add_argument('parser', help='parser folder')
     ap.add_argument('name', choices=NOTICES)
     ap.add_argument('--size', type=int, help="N, at which the model paints unless told otherwise (default: the run's)")
+    ap.add_argument('--settings', metavar='FILE', help='settings.jsonl of train_scenes.py; PARSER is the folder that the run started from')
     a = ap.parse_args()
     out = Path(__file__).parents[1]/'msca'/'pretrained_models'/a.name
     model, label_set, meta = load_synthesizer(a.run)
@@ -25,7 +38,8 @@ def main():
     if parsed.classes != label_set.classes: ap.error('the parser has other classes than the synthesizer')
     training = meta.get('training') or {}
     if training.get('perceptual_weights'): training['perceptual_weights'] = Path(training['perceptual_weights']).name  # not where it lay
-    save_synthesizer(model, label_set, a.size or meta['size'], out, dict(notice=NOTICES[a.name], training=training), half=True)
+    info = trained_with(a.settings, a.parser) if a.settings else dict(training=training)
+    save_synthesizer(model, label_set, a.size or meta['size'], out, dict(notice=NOTICES[a.name], **info), half=True)
     save_segmenter(parser, label_set, out)
     for f in out.iterdir(): f.chmod(0o644)
     print(f'{out}: {sum(f.stat().st_size for f in out.iterdir())/2**20:.1f} MiB')

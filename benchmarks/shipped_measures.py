@@ -15,7 +15,7 @@ With `--data`, every held-out photo is painted from its mirrored self (the right
 * high-frequency energy of the picture, as a share of the truth's (standard deviation of the 3×3 Laplacian of luma; median);
 * pixel accuracy of the model's parser on pictures and on photos;
 * with `--against OTHER`, the paired differences to another model in SqueezeNet distance to the truth and in PSNR. (`gap-256` of results/msca-against-gap.json is what
-  `train_shipped.py photos --variant gap` leaves in RUN/smooth, with the parser of scenes-256 beside it; `gap-full` and `msca-full` of results/msca-against-gap-two-runs.json are RUN/full with and without it, the latter by a development version.)
+  `train_shipped.py photos --variant gap` leaves in RUN/smooth, with the parser of scenes-256-v1 beside it; `gap-full` and `msca-full` of results/msca-against-gap-two-runs.json are RUN/full with and without it, the latter by a development version.)
 """
 import argparse
 import json
@@ -32,8 +32,8 @@ from PIL import Image, ImageFilter
 from msca import SCENE_LABELS, Synthesizer
 from msca.base.labels import UNLABELLED
 from msca.base.palettes import rgb_to_lab
-from msca.data.datasets import place_of
 from msca.data.layouts import procedural_layout
+from msca.data.places import place_of
 from msca.data.published import open_dataset
 from msca.data.render import render
 from msca.data.styles import procedural_style

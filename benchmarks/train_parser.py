@@ -6,7 +6,7 @@ How the shipped ones were made (with OMP_NUM_THREADS=1; MSCA_DATA holds the fold
     python benchmarks/train_parser.py photos --encoder squeezenet1_0.npz --epochs 7 --balance 0 --out runs/parser_photos
     python benchmarks/train_parser.py procedural --procedural 2000 --epochs 12 --out runs/parser_procedural
 
-Going on from a trained one, twice, with the rarer classes weighted up a little (the last is the parser of scenes-256):
+Going on from a trained one, twice, with the rarer classes weighted up a little (the last is the parser of scenes-256 and scenes-256-v1):
 
     python benchmarks/train_parser.py photos --start runs/parser_photos --epochs 10 --lr 2e-3 --balance 0.1 --seed 1 --out runs/parser_photos_17_epochs
     python benchmarks/train_parser.py photos --start runs/parser_photos_17_epochs --epochs 14 --lr 2e-3 --balance 0.1 --seed 2 --out runs/parser_photos_31_epochs

@@ -13,7 +13,7 @@ Runs in a row, each starting from the one before:
 * `RUN/finish` (photos only): the same with less weight on the amount of texture and more on the discriminator, which learns faster;
 * `RUN/smooth` (photos only): the same, longer, with bilinear up-sampling from here on, and the color of small windows in place of most of the weight on pixels.
 
-What ships: scenes-256 is RUN/smooth, scenes-128 is RUN/more, procedural-128 is RUN/full of `procedural`, each with its parser (ship.py).
+What ships: scenes-256-v1 is RUN/smooth, scenes-128 is RUN/more, procedural-128 is RUN/full of `procedural`, each with its parser (ship.py).
 
 `--only NAME --init CHECKPOINT` makes one of them from a checkpoint. Add `--resume` to go on after a stop.
 """

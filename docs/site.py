@@ -5,7 +5,6 @@ read from the package (docstrings, parameter comments, the command line). Sphinx
 """
 import importlib
 import inspect
-import json
 import re
 import shutil
 import sys

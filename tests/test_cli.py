@@ -259,7 +259,7 @@ def pickle_in_place():
 MODELS = {
     'broken JSON': (lambda: cut('model/config.json'), 'config.json', 'JSON'),
     'JSON that is no object': (lambda: Path('model/config.json').write_text('[]'), 'config.json', 'format'),
-    'binary JSON': (lambda: Path('model/config.json').write_bytes(b'\xff\xfe'), 'config.json', 'JSON'),
+    'binary JSON': (lambda: Path('model/config.json').write_bytes(b'\xff\xfe'), 'config.json', 'UTF-8'),
     'another format': (lambda: edit_config(format='gpt'), 'config.json', 'msca-synthesizer'),
     'a newer version': (lambda: edit_config(version=9), 'config.json', 'version 9'),
     'no size': (lambda: edit_config(size=None), 'config.json', 'size'),
@@ -270,7 +270,7 @@ MODELS = {
                                     'config.json', '17', '2'),
     'an unknown field': (lambda: edit_network(turbo=True), 'config.json', 'turbo'),
     'a negative width': (lambda: edit_network(mlp_width=-5), 'config.json'),
-    'another network': (lambda: edit_network(mlp_width=16), 'model.safetensors', 'do not fit'),
+    'another network': (lambda: edit_network(mlp_width=16), 'model.safetensors', 'not fit'),
     'truncated weights': (lambda: cut('model/model.safetensors'), 'model.safetensors', 'cut short'),
     'empty weights': (lambda: Path('model/model.safetensors').write_bytes(b''), 'model.safetensors'),
     'pickle in place of weights': (pickle_in_place, 'model.safetensors', 'pickle'),

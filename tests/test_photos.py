@@ -9,11 +9,11 @@ import zlib
 import numpy as np
 import pytest
 import torch
+from complaints import complaint
 from PIL import Image, ImageCms, features
 from sklearn.datasets import load_sample_image
 
-from complaints import complaint
-from msca.base.labels import InputError, SCENE_LABELS, colorize
+from msca.base.labels import SCENE_LABELS, InputError, colorize
 from msca.base.photos import load_photo, open_image, photo_size, read_photo, scaled_size
 from msca.data.check import check_dataset
 from msca.data.datasets import SceneFolder
@@ -29,7 +29,8 @@ def profile(name):
     b = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes())
     for k in range(struct.unpack('>I', b[128:132])[0]):
         tag, at, _ = struct.unpack('>4sII', b[132+12*k:144+12*k])
-        if tag in (b'rXYZ', b'gXYZ', b'bXYZ') and PRIMARIES[name]: b[at+8:at+20] = struct.pack('>3i', *(round(v*65536) for v in PRIMARIES[name][b'rgb'.index(tag[:1])]))
+        if tag in (b'rXYZ', b'gXYZ', b'bXYZ') and PRIMARIES[name]: b[at+8:at+20] = struct.pack('>3i',
+            *(round(v*65536) for v in PRIMARIES[name][b'rgb'.index(tag[:1])]))
     return bytes(b)
 
 
@@ -105,7 +106,7 @@ def test_a_photo_is_converted_once():
 
 
 def test_one_profile_in_many_threads():
-    data, want = saved(CHINA, 'PNG', icc_profile=profile('Adobe RGB')), None
+    data = saved(CHINA, 'PNG', icc_profile=profile("Adobe RGB"))
     found = []
     threads = [threading.Thread(target=lambda: found.append(load_photo(data).tobytes())) for _ in range(8)]
     for t in threads: t.start()
@@ -207,7 +208,8 @@ def archive(data):
         return z.open('x.png').read() and z.open('x.png')
 
 
-SOURCES = {'bytes': bytes, 'bytearray': bytearray, 'memoryview': memoryview, 'BytesIO': io.BytesIO, 'a download': Upload, 'read to its end': lambda d: (b := io.BytesIO(d), b.read())[0]}
+SOURCES = {'bytes': bytes, 'bytearray': bytearray, 'memoryview': memoryview, 'BytesIO': io.BytesIO, 'a download': Upload,
+           'read to its end': lambda d: (b := io.BytesIO(d), b.read())[0]}
 
 
 @pytest.mark.parametrize('kind', SOURCES)
@@ -229,7 +231,8 @@ def test_open_files_and_members_of_archives(tmp_path):
     with zipfile.ZipFile(tmp_path/'x.zip') as z, z.open('x.png') as f: assert off(load_photo(f), CHINA).max() == 0
 
 
-@pytest.mark.parametrize('change', [lambda t: t, lambda t: t.permute(2, 0, 1), lambda t: t.permute(2, 0, 1).contiguous(), lambda t: t[None][0]])
+@pytest.mark.parametrize('change', [lambda t: t, lambda t: t.permute(2, 0, 1), lambda t: t.permute(2, 0, 1).contiguous(),
+                                    lambda t: t[None][0]])
 def test_tensors(change):
     a = np.asarray(CHINA)
     assert off(load_photo(change(torch.from_numpy(a.copy()))), a).max() == 0
@@ -240,12 +243,16 @@ def test_tensors(change):
 def test_label_maps_as_tensors(kind):
     ids = np.zeros((64, 96), np.uint8)
     ids[32:] = 5
-    assert (load_labels(torch.from_numpy(ids).to(kind), SCENE_LABELS) == ids).all() and (load_labels(ids.tolist(), SCENE_LABELS) == ids).all()
+    assert (load_labels(torch.from_numpy(ids).to(kind), SCENE_LABELS) == ids).all() and (load_labels(ids.tolist(),
+        SCENE_LABELS) == ids).all()
 
 
-@pytest.mark.parametrize('source', [None, 7, 1.5, True, {}, {'image': 1}, object(), [], [[1], [2, 3]], ['a'], b'', b'junk', io.BytesIO(), io.StringIO('text'), Upload('text'), Upload(None),
-                                    torch.zeros(3, 32, 32), torch.zeros(32, 32, dtype=torch.bfloat16), np.zeros((32, 32), object), np.zeros((32, 32), 'datetime64[s]'),
-                                    np.zeros((0, 0), np.uint8), np.zeros((3, 0, 32), np.uint8), torch.zeros(32, dtype=torch.uint8), 'https://example.org/x.jpg'], ids=repr)
+@pytest.mark.parametrize('source', [None, 7, 1.5, True, {}, {'image': 1}, object(), [], [[1], [2, 3]], ['a'], b'', b'junk', io.BytesIO(),
+                                    io.StringIO('text'), Upload('text'), Upload(None),
+                                    torch.zeros(3, 32, 32), torch.zeros(32, 32, dtype=torch.bfloat16), np.zeros((32, 32), object),
+                                    np.zeros((32, 32), 'datetime64[s]'),
+                                    np.zeros((0, 0), np.uint8), np.zeros((3, 0, 32), np.uint8), torch.zeros(32, dtype=torch.uint8),
+                                    'https://example.org/x.jpg'], ids=lambda s: type(s).__name__)
 def test_anything_else_is_one_line(source):
     for read in (load_photo, lambda s: load_labels(s, SCENE_LABELS), lambda s: read_ids(s, SCENE_LABELS)):
         if isinstance(source, torch.Tensor) and source.dtype == torch.float32 and read is not load_photo: continue

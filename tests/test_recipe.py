@@ -61,7 +61,8 @@ def test_damaged_options(tmp_path, change):
 
 def test_recipes_of_results_and_shipped_models_open():
     "Every recipe that is committed; procedural-128 was trained before `precision` took the place of `bf16`."
-    recipes = [json.loads(p.read_text())['training'] for p in (ROOT/'msca'/'pretrained_models').glob('scenes-*/config.json')]
+    models = [json.loads(p.read_text()) for p in (ROOT/'msca'/'pretrained_models').glob('scenes-*/config.json')]
+    recipes = [m['training'] for m in models if 'training' in m]  # scenes-256 was trained by a script of its own
     recipes += [json.loads(p.read_text())['plan']['recipe'] for p in (ROOT/'results').glob('*/table1.json')]
     assert len(recipes) >= 4
     for r in recipes:

@@ -130,7 +130,7 @@ def test_a_finished_report_is_not_made_again(whole, features, capsys):
 
 def test_what_has_changed_is_said(features, capsys, tmp_path):
     "Another model, other scenes: measured afresh, and the warning says why."
-    base = ['eval', '--device', 'cpu', '--tasks', 'duplicating', *features, '--out', tmp_path/'r.json']
+    base = ['eval', '--device', 'cpu', '--tasks', 'duplicating', '--no-references', *features, '--out', tmp_path/'r.json']
     msca(capsys, *base, '--model', 'procedural-128', '--procedural', 2, '--size', 32)
     pictures = list((tmp_path/'r').rglob('*.png'))
     for changes, says in ((('scenes-128', 2, 32), r'\(model, weights, exemplar_maps, parser\)|\(exemplar_maps, parser, model, weights\)'),
@@ -172,8 +172,8 @@ def test_a_model_without_parser(features, capsys, tmp_path):
         save_synthesizer(SceneSynthesizer(SynthesizerConfig(len(label_set), mlp_width=8, **eight)), label_set, 32, tmp_path/name)
     ask = lambda *argv: msca(capsys, *argv, '--procedural', 2, '--tasks', 'duplicating', '--device', 'cpu', *features)
     for name, maps in (('same', 'parsed by the parser of scenes-256'), ('other', 'annotated, as no parser knows these classes')):
-        ask('eval', '--model', tmp_path/name, '--out', tmp_path/f'{name}.json')
-        about = json.loads((tmp_path/f'{name}.json').read_text())
+        ask('eval', '--model', tmp_path/name, '--out', tmp_path/f'report-{name}.json')
+        about = json.loads((tmp_path/f'report-{name}.json').read_text())
         assert about['settings']['exemplar_maps'] == maps and ('pixel_accuracy' in about['unavailable']) == (name == 'other')
     says = refusal(capsys, 'compare', '--models', tmp_path/'same', tmp_path/'other', '--procedural', 2, '--tasks', 'duplicating',
                    '--device', 'cpu', '--out', tmp_path/'c')
@@ -183,7 +183,7 @@ def test_a_model_without_parser(features, capsys, tmp_path):
 @pytest.mark.skipif('MSCA_DATA' not in os.environ, reason='MSCA_DATA is not set: no real photos')
 def test_real_photos(features, capsys, tmp_path):
     "Held-out photos, all three tasks; exemplars of retrieving come from other places; asked again, the matches are there."
-    from msca.data.datasets import place_of, split_by_place
+    from msca.data.places import place_of, split_by_place
     command = ['eval', '--data', Path(os.environ['MSCA_DATA'])/'siftflow', '--tasks', 'duplicating,mirroring,retrieving', '--n', 3,
                '--size', 48, '--device', 'cpu', *features]
     msca(capsys, *command, '--out', tmp_path/'a.json')

@@ -19,8 +19,10 @@ from msca.pretrained.synthesizer import Synthesizer
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT/'benchmarks'))
 import shipped_measures as measure
+import stored_pictures
 
-MODELS = ('scenes-256', 'scenes-128', 'procedural-128')
+MODELS = ('scenes-256', 'scenes-256-v1', 'scenes-128', 'procedural-128')
+GRAY_LEVELS, TEXTURE = .7, .04  # how far pictures may be from the stored ones
 
 
 @pytest.fixture(scope='module', params=MODELS)
@@ -28,7 +30,7 @@ def s(request): return Synthesizer.load(request.param, device='cpu', quiet=True)
 
 
 def test_models_are_listed_with_their_licence():
-    assert set(MODELS) <= set(shipped_models())
+    assert set(MODELS) == set(shipped_models())
     assert 'non-commercial' in shipped_models()['scenes-256'] and 'Apache-2.0' in shipped_models()['procedural-128']
     for name in MODELS: assert 'Licence' in (PRETRAINED/name/'MODEL_CARD.md').read_text()
 
@@ -56,6 +58,33 @@ def test_train_mode_and_eval_mode_agree(s):
     c = one_hot(torch.from_numpy(np.stack([a.labels for a in scenes])).long(), len(label_set))
     with torch.no_grad(): still, moving = model(c, x, c), model.train()(c, x, c)
     assert (still-moving).abs().mean() < .12  # of a range of 2: statistics of 8 pictures against those of the training set
+
+
+@pytest.fixture(scope='module')
+def stored():
+    with np.load(stored_pictures.STORED) as f: return dict(f)
+
+
+def test_models_paint_what_they_painted_when_they_were_shipped(s, stored):
+    "Rounding of stored pictures is .25 gray levels; nothing that folds, converts or quickens a model may add much to it."
+    levels, texture = stored_pictures.distance(stored_pictures.painted(s), stored, s.name)
+    assert levels < GRAY_LEVELS and texture < TEXTURE
+
+
+def test_stored_pictures_tell_a_model_that_lost_precision(stored):
+    "Weights in 16 steps instead of float16's thousands."
+    s = Synthesizer.load('scenes-128', device='cpu', quiet=True)
+    with torch.no_grad():
+        for p in s.model.parameters():
+            if p.dim() > 1: p.copy_((p/p.abs().max()*8).round()*p.abs().max()/8)
+    levels, texture = stored_pictures.distance(stored_pictures.painted(s), stored, s.name)
+    assert levels > GRAY_LEVELS or texture > TEXTURE
+
+
+def test_stored_pictures_tell_models_apart(stored):
+    for name in ('scenes-256', 'scenes-256-v1'):
+        other = {'scenes-256': 'scenes-256-v1', 'scenes-256-v1': 'scenes-256'}[name]
+        assert np.abs(stored[f'{name}.small'].astype(float)-stored[f'{other}.small']).mean() > 3*GRAY_LEVELS
 
 
 @pytest.mark.skipif('MSCA_DATA' not in os.environ, reason='MSCA_DATA is not set: no real photos')

@@ -25,7 +25,8 @@ class Range(NamedTuple):
     open:str = ''  # 'low' or 'high': that limit itself is not possible
 
     def __contains__(self, v):
-        inside = self.low <= v <= self.high and isfinite(v) and v != getattr(self, self.open or '_', None)
+        try: inside = self.low <= v <= self.high and isfinite(v) and v != getattr(self, self.open or '_', None)
+        except OverflowError: return False   # a whole number that is no float
         return inside and (self.step == 1 or v % self.step == 0)
 
     def __str__(self):

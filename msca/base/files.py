@@ -188,7 +188,6 @@ def _take(lock, folder, note):
 
 _held = set()  # (folder, thread) of this process
 
-
 @contextmanager
 def folder_lock(
     folder,  # made if absent

@@ -263,7 +263,6 @@ def _parts_of(rgb, beside, shown):
             ids[better], least[better] = np.where(share < .5, a, b)[better], apart[better]
     return ids
 
-
 def _between(ids, patches, near, shown):
     "Pixels of a class's exact color that are only a mixture of two classes beside them."
     at = (ids >= 0) & (patches < 0) & _grown(ids < 0, 1) if (ids < 0).any() else np.zeros(ids.shape, dtype=bool)

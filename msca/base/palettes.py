@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .labels import UNLABELLED, InputError, LabelSet, count_pixels, means_unlabelled, normalize_name
+from .labels import UNLABELLED, InputError, LabelSet, count_pixels, means_unlabelled
 
 # %% ../../nbs/010_base.palettes.ipynb #95af6be8
 def rgb_to_lab(
@@ -59,7 +59,11 @@ def read_lines(
     except UnicodeDecodeError: raise InputError(f'{path}: not a text file (UTF-8 expected)') from None
     except OSError as e: raise InputError(f'{path}: cannot be read ({e.strerror})') from None
     if '\0' in text: raise InputError(f'{path}: not a text file (UTF-8 expected)')
-    return [line.strip() for line in text.splitlines()]
+    lines = [line.strip() for line in text.splitlines()]
+    one_value = text.lstrip()[:1] in ('{', '[')   # JSON may be one line
+    long = next((k for k, line in enumerate(lines, 1) if len(line) > 1000 and not one_value), None)
+    if long: raise InputError(f'{path}: line {long} has {len(lines[long-1])} characters; a name or a color was expected')
+    return lines
 
 class ClassRow(NamedTuple):
     "One class in a list that somebody's tool wrote."

@@ -7,14 +7,13 @@ __all__ = ['MIN_SIDE', 'MAX_SIDE', 'check_sides', 'identify_image', 'open_image'
            'read_photo', 'load_photo', 'photo_size']
 
 # %% ../../nbs/025_base.photos.ipynb #cbca6833
+import logging
+import os
+import warnings
 from contextlib import contextmanager, nullcontext, suppress
 from functools import lru_cache
 from io import BytesIO
-import logging
-import os
-from pathlib import Path
 from threading import Lock
-import warnings
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, features
@@ -24,7 +23,6 @@ from .labels import InputError, plain_text
 
 # %% ../../nbs/025_base.photos.ipynb #0fa08cc5
 MIN_SIDE, MAX_SIDE = 16, 8192  # pixels
-
 
 def check_sides(
     size,           # (width, height) in pixels
@@ -36,13 +34,11 @@ def check_sides(
     if min(w, h) < MIN_SIDE or max(w, h) > most:
         raise InputError(f'{name}: {w}×{h} pixels; sides must be from {MIN_SIDE} to {most}')
 
+_FORMATS = ('PNG', 'JPEG', 'WEBP', 'BMP', 'DIB', 'TIFF', 'GIF', 'PPM', 'JPEG2000', 'AVIF', 'HEIF', 'QOI', 'PCX', 'ICO', 'SGI',
+            'TGA')  # rasters; whatever runs a program or is drawn by one is never opened
 
-_FORMATS = ('PNG', 'JPEG', 'WEBP', 'BMP', 'DIB', 'TIFF', 'GIF', 'PPM', 'JPEG2000', 'AVIF', 'HEIF', 'QOI', 'PCX', 'ICO', 'SGI', 'TGA')  # rasters; whatever runs a program or is drawn by one is never opened
-
-
-_RAW = '.dng', '.nef', '.cr2', '.cr3', '.arw', '.orf', '.rw2', '.raf', '.pef', '.srw'  # a camera's own; some open as a TIFF of their thumbnail
+_RAW = '.dng', '.nef', '.cr2', '.cr3', '.arw', '.orf', '.rw2', '.raf', '.pef', '.srw'  # some open as a TIFF: their thumbnail
 _HEIF = b'heic', b'heix', b'hevc', b'hevx', b'heim', b'heis', b'mif1', b'msf1'
-
 
 @lru_cache
 def _know_heif():
@@ -51,12 +47,10 @@ def _know_heif():
         from pillow_heif import register_heif_opener
         register_heif_opener()
 
-
 def _head(file):
     "The first bytes of a path or of bytes in memory."
     if isinstance(file, BytesIO): return file.getvalue()[:12]
     with open(file, 'rb') as f: return f.read(12)
-
 
 def identify_image(
     file,  # path, or bytes in a `BytesIO`
@@ -68,19 +62,17 @@ def identify_image(
         warnings.simplefilter('ignore')  # about tags that are not needed, or too many pixels, where `check_sides` is stricter
         return Image.open(file, formats=[f for f in _FORMATS if f in Image.OPEN])
 
-
 def _unknown(file):
     "What an image is that cannot be identified, and what can be done about it."
     head = _head(file)
     if head[8:12] in _HEIF: return "a HEIC photo; install pillow-heif (pip install 'msca[photos]') or save it as JPEG"
-    if head[8:12] in (b'avif', b'avis') and not features.check('avif'): return 'an AVIF picture, which this Pillow cannot read; save it as JPEG or PNG'
+    if head[8:12] in (b'avif', b'avis') and not features.check('avif'):
+        return 'an AVIF picture, which this Pillow cannot read; save it as JPEG or PNG'
     if head[:2] == b'\xff\x0a' or head[4:8] == b'JXL ': return 'a JPEG XL picture, which cannot be read; save it as JPEG or PNG'
     return 'not an image in a format that can be read'
 
-
 _descriptor = Lock()
 logging.getLogger('PIL').addHandler(logging.NullHandler())  # what Pillow logs is for those who listen, not for standard error
-
 
 @contextmanager
 def _library_silent():
@@ -95,13 +87,11 @@ def _library_silent():
             os.dup2(kept, 2)
             os.close(kept)
 
-
 def _decode(img, file):
     "Decode the pixels, and compare the checksums that a PNG keeps of them: decoding alone passes over these."
     with _library_silent() if img.format == 'TIFF' else nullcontext(): img.load()
     if img.format == 'PNG':
         with identify_image(file) as again: again.verify()
-
 
 def _readable(source, what):
     "What Pillow can open, and its name: a path, or the bytes of a file object or upload."
@@ -110,7 +100,6 @@ def _readable(source, what):
     if path.stat().st_size == 0: raise InputError(f'{path}: the file is empty')
     if path.suffix.lower() in _RAW: raise InputError(f"{path}: the raw data of a camera; export it as JPEG or PNG")
     return path, path
-
 
 def _bytes_of(source, what):
     "All bytes of bytes-like objects and of open files, from the beginning where that can be had."
@@ -121,7 +110,6 @@ def _bytes_of(source, what):
     if not data: raise InputError(f'{what}: is empty')
     return data
 
-
 def _opened(file, name, decode):
     "An image of which `decode` has decoded the pixels; `InputError` in one line otherwise."
     try: img = identify_image(file)
@@ -131,7 +119,6 @@ def _opened(file, name, decode):
     try: return decode(img)
     except InputError: raise
     except Exception as e: raise InputError(f'{name}: the image is damaged or cut short ({_one_line(e)})') from None
-
 
 def open_image(
     source,        # path, bytes, or a file open for reading bytes
@@ -148,7 +135,6 @@ def open_image(
         return img
     return _opened(file, name, decode)
 
-
 def picture_name(
     source,     # whatever holds a picture
     otherwise,  # what to call it where it has no name
@@ -157,7 +143,6 @@ def picture_name(
     if isinstance(source, (str, os.PathLike)): return source
     name = getattr(source, 'filename' if isinstance(source, Image.Image) else 'name', None)
     return name if isinstance(name, str) and name else otherwise
-
 
 def _one_line(e): return plain_text(e, 120) or type(e).__name__
 
@@ -175,15 +160,12 @@ def picture_source(
             if (a := np.asarray(source)).dtype.kind in 'biuf': return a
     raise InputError(f'{what}: {_kind_of(source)}; a path, bytes, an open file, a PIL image, an array or a tensor is expected')
 
-
 def _is_file(source): return isinstance(source, (bytes, bytearray, memoryview)) or hasattr(source, 'read')
-
 
 def _kind_of(source): return 'nothing' if source is None else f'an object of type {type(source).__name__}'
 
 # %% ../../nbs/025_base.photos.ipynb #6427f9d8
 _LATTICE = np.stack(np.meshgrid(*[np.arange(0, 256, 51, dtype=np.uint8)] * 3, indexing='ij'), -1).reshape(6, 36, 3)
-
 
 @lru_cache(maxsize=16)
 def _transform(profile, mode):
@@ -194,7 +176,6 @@ def _transform(profile, mode):
     moved = np.asarray(ImageCms.applyTransform(lattice, transform)).astype(int) - np.asarray(lattice.convert('RGB'))
     return transform if np.abs(moved).max() > 2 else None
 
-
 def _without_alpha(img):
     "An image in a mode that profiles are made for, and its transparency if it has any."
     if img.mode == '1' or img.mode[0] in 'IF': return to_rgb(img).convert('L'), None
@@ -202,7 +183,6 @@ def _without_alpha(img):
     if img.mode in ('L', 'CMYK', 'LAB'): return img, alpha
     if img.mode in ('LA', 'La'): return img.convert('LA').convert('L'), alpha
     return (img.convert('RGBA') if alpha else img).convert('RGB'), alpha
-
 
 def _to_srgb(img, remarks):
     "Any decoded image as RGB in sRGB colors, with transparency laid on white."
@@ -225,12 +205,10 @@ def _to_srgb(img, remarks):
 _MOST = {'JPEG': 2**28, 'MPO': 2**28}  # pixels that are decoded, scaled while decoding
 _MOST_OTHER = 2**27                    # pixels of formats that are decoded whole
 
-
 def _large_jpeg(file, name):
     "A JPEG with more pixels than Pillow opens; other formats are refused."
     with suppress(Exception): return Image.OPEN['JPEG'][0](file, '')
-    raise InputError(f'{name}: too many pixels; at most {_MOST_OTHER // 10**6} million are decoded ({_MOST["JPEG"] // 10**6} million of a JPEG)')
-
+    raise InputError(f'{name}: too many pixels; at most {_MOST_OTHER // 10**6} million are decoded, {_MOST["JPEG"] // 10**6} of a JPEG')
 
 def scaled_size(
     size,  # (width, height) in pixels
@@ -239,19 +217,18 @@ def scaled_size(
     while max(size) > MAX_SIDE: size = tuple(-(-s // 2) for s in size)
     return size
 
-
 def _halvings(size):
     "By what a photo is scaled down: 1, 2, 4, …"
     return 2**max(0, (-(-max(size) // MAX_SIDE) - 1).bit_length())
 
-
 def _check_photo(img, name):
     "Refuse photos that are too small once they are scaled, or too large to decode."
     if min(scaled_size(img.size)) < MIN_SIDE: check_sides(img.size, name)
-    if min(scaled_size(img.size)) < MIN_SIDE: raise InputError(f'{name}: {img.width}×{img.height} pixels are too narrow; at {MAX_SIDE} pixels of length less than {MIN_SIDE} of width are left')
+    if min(scaled_size(img.size)) < MIN_SIDE:
+        raise InputError(f'{name}: {img.width}×{img.height} pixels are too narrow; scaled to {MAX_SIDE} they are less than {MIN_SIDE}')
     most = _MOST.get(img.format, _MOST_OTHER)
-    if img.width * img.height > most: raise InputError(f'{name}: {img.width}×{img.height} pixels; at most {most // 10**6} million are decoded')
-
+    if img.width * img.height > most:
+        raise InputError(f'{name}: {img.width}×{img.height} pixels; at most {most // 10**6} million are decoded')
 
 def _open_photo(source):
     "An image that is decoded at a size that fits, where its format can do that."
@@ -284,7 +261,6 @@ def read_photo(
     img.info.pop('icc_profile', None)           # its numbers are sRGB now, whoever reads it again
     return img, remarks
 
-
 def load_photo(
     source,  # as in `read_photo`
 ) -> Image.Image:  # mode RGB, upright
@@ -292,7 +268,6 @@ def load_photo(
     img, remarks = read_photo(source)
     for remark in remarks: warnings.warn(f'{picture_name(source, "photo")}: {remark}', stacklevel=2)
     return img
-
 
 def _image_of_array(a):
     if a.ndim == 3 and a.shape[2] not in (1, 3, 4) and a.shape[0] in (1, 3, 4): a = a.transpose(1, 2, 0)
@@ -302,12 +277,11 @@ def _image_of_array(a):
     if 0 in a.shape: raise InputError('photo: an array without pixels')
     return Image.fromarray(np.ascontiguousarray(a))
 
-
 def photo_size(
     path,  # of a photo
 ) -> tuple:  # (width, height) in pixels, as it is read
     "The size of a photo from its header alone, after its EXIF rotation."
     try:
-        with _identify(path) as img: turned, size = img.getexif().get(0x112, 1) in (5, 6, 7, 8), scaled_size(img.size)
+        with identify_image(path) as img: turned, size = img.getexif().get(0x112, 1) in (5, 6, 7, 8), scaled_size(img.size)
     except Exception: return load_photo(path).size                 # says what is wrong
     return size[::-1] if turned else size

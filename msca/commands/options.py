@@ -30,7 +30,7 @@ def whole_number(
     "A check for an option whose value is a whole number."
     def read(text):
         try: n = int(text)
-        except ValueError: raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+        except ValueError: raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
         if not low <= n <= high or n % step:
             multiples = f', multiples of {step}' if step > 1 else ''
             raise argparse.ArgumentTypeError(f'{n} is not possible; {low} to {high}{multiples} can be chosen')
@@ -61,7 +61,8 @@ def add_model_option(
 ):
     "`--model`."
     p.add_argument('--model', metavar='NAME|DIR',
-                   help='a shipped model, a checkpoint folder, or owner/name on the Hugging Face Hub (default: the shipped model scenes-256)')
+                   help='a shipped model, a checkpoint folder, or owner/name on the Hugging Face Hub '
+                        '(default: the shipped model scenes-256)')
 
 def add_model_options(
     p:argparse.ArgumentParser,  # a command's parser
@@ -101,7 +102,8 @@ def read_told_maps(
     if not (of_exemplars or args.snap): return
     check_inputs(args.exemplar_classes, args.exemplar_palette)
     from msca.data.scene import load_labels
-    options = {'layout': (args.classes, args.palette), 'exemplar': (args.exemplar_classes, args.exemplar_palette) if of_exemplars else (args.classes, args.palette)}
+    options = {'layout': (args.classes, args.palette),
+               'exemplar': (args.exemplar_classes, args.exemplar_palette) if of_exemplars else (args.classes, args.palette)}
     for name, of in (('layout', 'layout'), ('layouts', 'layout'), ('exemplar_layout', 'exemplar'), ('exemplar_layouts', 'exemplar')):
         given = getattr(args, name, None)
         read = lambda m: load_labels(m, label_set, *options[of], args.snap)
@@ -139,7 +141,8 @@ def check_writable(
     path:Path,  # a file to come, in folders that may be to come
 ):
     "Fail where the file could not be made."
-    if '\0' in str(path) or len(os.fsencode(path.name)) > 255: raise InputError(f"{path}: cannot be written, the name is not possible")
+    if '\0' in str(path): raise InputError(f"{path}: cannot be written, the name is not possible")
+    if len(os.fsencode(path.name)) > 255: raise InputError(f"{path}: cannot be written, the name is too long")
     above = next(p for p in path.absolute().parents if os.path.exists(p))
     if not above.is_dir(): raise InputError(f"{path}: cannot be written, {above} is a file")
     if not os.access(above, os.W_OK): raise InputError(f"{path}: cannot be written, no permission in {above}")

@@ -83,7 +83,6 @@ def summary(args):
     from msca.evidence.study import Study, preference_text
     print(preference_text(Study(args.folder)))
 
-
 def sheets(args):
     "`msca study sheets`."
     check_writable(Path(args.out)/'1.png')
@@ -94,7 +93,6 @@ def sheets(args):
     paths = write_sheets(study, args.person, args.out)
     print(f"{args.out}: {len(paths)} questions to {args.person}, {paths[0].name} to {paths[-1].name}\nenter the answers with: msca study enter {args.folder} --person {args.person!r} --answers FILE")
 
-
 def enter(args):
     "`msca study enter`."
     check_inputs(args.answers)
@@ -104,7 +102,6 @@ def enter(args):
     except (OSError, ValueError): raise InputError(f"{args.answers}: cannot be read as text") from None
     session = enter_answers(Study(args.folder), args.person, read_choices(text, args.answers), args.answers)
     print(f"{session.done} answers of {args.person}; add all up with: msca study summary {args.folder}")
-
 
 def study(args):
     "`msca study`: whichever step is wanted."

@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['PARSER_EPOCHS', 'VARIANT_NAMES', 'LOSSES', 'RECIPE_FIELDS', 'RunOptions', 'COMMANDS', 'option_type',
            'add_recipe_options', 'run_options', 'saved_options', 'recall_options', 'check_run_folder', 'opened_dataset',
-           'split_scenes', 'training_scenes', 'epoch_lines', 'inherited_size', 'inherited_segmenter', 'training_recipe',
-           'chosen_model', 'SegmenterToCome', 'trained_segmenter', 'train', 'keep_options', 'check']
+           'training_scenes', 'epoch_lines', 'inherited_size', 'inherited_segmenter', 'training_recipe', 'chosen_model',
+           'SegmenterToCome', 'trained_segmenter', 'train', 'keep_options', 'check_record', 'keep_record',
+           'known_places', 'check']
 
 # %% ../../nbs/930_commands.training.ipynb #238e083c
 import argparse
@@ -21,6 +22,7 @@ from ..base.config import Configuration, field_comments, number, read_value, who
 from ..base.labels import SCENE_LABELS, InputError
 from .options import SEED, TRAINING_SIDE, CommandFailed, check_inputs, check_writable, device_name, progress_bar, whole_number
 from ..data.check import check_dataset
+from ..data.datasets import record_of, split_scenes, tell_changes
 from ..data.published import FORMATS, dataset_class, open_dataset, scenes_of_kind
 from ..learning.recipe import MAY_CHANGE, RECIPES, LossWeights, TrainingConfig
 
@@ -80,7 +82,8 @@ def _loss_weight(text):
 
 def _add_format(p):
     p.add_argument('--format', choices=list(FORMATS), help='layout of the dataset (default: found by its folders)')
-    p.add_argument('--palette', metavar='FILE', help='colors in which the label maps are painted, as in msca synth (default: the maps hold ids)')
+    p.add_argument('--palette', metavar='FILE',
+                   help='colors in which the label maps are painted, as in msca synth (default: the maps hold ids)')
 
 def _train_arguments(p):
     data, recipe, start = (p.add_argument_group(t) for t in ('data', 'recipe', 'start'))
@@ -94,7 +97,8 @@ def _train_arguments(p):
     data.add_argument('--labels', choices=['own', 'scenes'],
                       help="label set: the dataset's own classes, or the shared 17, matched by name "
                            "(default: own for one dataset, else scenes)")
-    data.add_argument('--cache', metavar='DIR', help="where decoded photos are kept for this and later runs (default: $MSCA_CACHE, or the user's cache folder)")
+    data.add_argument('--cache', metavar='DIR',
+                      help="where decoded photos are kept for this and later runs (default: $MSCA_CACHE, or the user's cache folder)")
     data.add_argument('--no-cache', action='store_true', help='keep decoded photos in memory, as far as it reaches')
     p.add_argument('--out', required=True, metavar='RUN', help='run folder: checkpoint, history, sample grids')
     p.add_argument('--resume', action='store_true', help='go on where RUN was stopped, with the options it was started with')
@@ -113,7 +117,8 @@ def _train_arguments(p):
     recipe.add_argument('--upsampling', choices=['nearest', 'bilinear'],
                         help="between the painter's blocks: nearest, as in SPADE, or bilinear, whose texture looks less woven (default: --init's, or nearest)")
     recipe.add_argument('--seed', type=SEED, default=0, help='of everything random (default: 0)')
-    p.add_argument('--tensorboard', action='store_true', help='also write the numbers and sample pictures for TensorBoard, to RUN/tensorboard')
+    p.add_argument('--tensorboard', action='store_true',
+                   help='also write the numbers and sample pictures for TensorBoard, to RUN/tensorboard')
     recipe.add_argument('--device', type=device_name, default='auto', help='auto, cpu, cuda or mps (default: auto)')
     start.add_argument('--init', metavar='MODEL', help='start from the synthesizer of this checkpoint or shipped model (msca models), with its size '
                                                        'and, where the classes are the same, its parser')
@@ -189,6 +194,7 @@ def recall_options(
         saved['size'] = saved['size'] or getattr(TrainingConfig, saved['config'])().size
     for name, given in run_options(args).to_dict().items():
         if name in MAY_CHANGE and given is not None: continue
+        if name == 'data' and given and len(given) == len(saved[name]): continue   # it may have moved; what is in it is compared later
         if given not in (unset[name], saved[name]):
             option, before, now = '--' + name.replace('_', '-'), *(json.dumps(v).strip('"') for v in (saved[name], given))
             said = f"this run was started with {option} {before}, not {now}"
@@ -202,7 +208,7 @@ def check_run_folder(
     "A new run needs a new or empty folder, a resumed one a started one."
     if out.exists() and not out.is_dir(): raise InputError(f"{out}: is a file; --out names a folder")
     check_writable(out/'model.safetensors')
-    if not resume and out.is_dir() and any(out.iterdir()):
+    if not resume and out.is_dir() and any(p.name not in ('.lock', '.lock.json') for p in out.iterdir()):
         raise InputError(f"{out}: not empty; give --resume to go on with that run, or name a new folder")
     if resume and not ((out/'options.json').is_file() or any(out.glob('training*.pt'))):
         raise InputError(f"{out}: nothing to resume there (no options.json, no training.pt)")
@@ -227,19 +233,6 @@ def opened_dataset(
     if report.unlabelled == 1: raise InputError(f"{folder}: no pixel of its label maps has a label of {source.label_set.name!r}")
     print(report.summary())
     return source
-
-def split_scenes(
-    scenes,  # any source with `split`
-    least:int=4,  # scenes wanted on either side
-) -> tuple:  # (training scenes, held-out scenes)
-    "Hold out a tenth of the places, and more where a tenth is too little."
-    sides = ()
-    for share in (.1, .2, .35, .5) if len(scenes) >= 2*least else ():
-        sides = scenes.split('train', share), scenes.split('val', share)
-        if min(map(len, sides)) >= least: return sides
-    counts = f'{len(sides[0])} to learn from and {len(sides[1])} to hold out' if sides else f'only {len(scenes)}'
-    wanted = f'{least} to learn from and {least} to hold out are needed, from different places or named in train.txt and val.txt'
-    raise InputError(f"{scenes.name}: too few photos ({counts}); {wanted}")
 
 def training_scenes(
     folders:list,  # dataset folders
@@ -387,6 +380,7 @@ def _check_train(args):
         args.init = str(model_folder(args.init))
     if args.finetune: _finetune(args)
     if args.resume: recall_options(args)
+    if args.resume: args.data = known_places(args.data, Path(args.out))
     if not args.data and not args.procedural: raise InputError('nothing to train on; give --data DIR, --procedural N, or both')
     weights = [f for f in (args.perceptual_weights, args.backbone_weights, args.parser_weights, args.vgg_weights) if f not in (None, 'imagenet')]
     check_inputs(*weights, args.init)
@@ -425,6 +419,48 @@ def keep_options(
             if not any(path.parent.iterdir()): path.parent.rmdir()
         raise
 
+def check_record(
+    out:Path,  # run folder
+    train_scenes,  # to learn from
+    valid_scenes,  # held out
+):
+    "A run that goes on needs the photos and classes that it was started with, wherever they are now; `InputError` says what differs."
+    from msca.base.files import read_json
+    if not (out/'data.json').exists(): return
+    before = read_json(out/'data.json', 2**31)
+    try: said = [tell_changes(before[side], record_of(scenes)) for side, scenes in (('train', train_scenes), ('val', valid_scenes))]
+    except (KeyError, TypeError, AttributeError): raise InputError(f"{out/'data.json'}: damaged; remove it to go on without comparing the data") from None
+    if any(said):
+        changes = '; '.join(filter(None, dict.fromkeys(said)))
+        raise InputError(f"{out}: not the data that this run was started with: {changes}; bring them back, or begin a new run with --init {out}")
+
+def keep_record(
+    out:Path,  # run folder
+    train_scenes,  # to learn from
+    valid_scenes,  # held out
+    folders:list,  # where these are now
+):
+    "Write down what a run learns from and holds out, and where it was found, for whoever goes on with it."
+    from msca.base.files import read_json, write_whole
+    from msca.base.processes import is_main
+    if not is_main(): return
+    earlier = read_json(out/'data.json', 2**31).get('places', []) if (out/'data.json').exists() else []
+    places = [folders, *(p for p in earlier if p != folders)]
+    record = dict(places=places, train=record_of(train_scenes), val=record_of(valid_scenes))
+    with write_whole(out/'data.json') as part: part.write_text(json.dumps(record))
+
+def known_places(
+    folders:list,  # where a run's data should be
+    out:Path,  # run folder
+) -> list:  # where they are
+    "The folders, or, if they have gone, those where the run has found its data before; `InputError` if none is there."
+    from msca.base.files import read_json
+    before = read_json(out/'data.json', 2**31) if (out/'data.json').exists() else {}
+    for place in [folders, *(before.get('places', []) if isinstance(before, dict) else [])]:
+        if all(Path(folder).is_dir() for folder in place): return place
+    gone = next(folder for folder in folders if not Path(folder).is_dir())
+    raise InputError(f"{gone}: no such folder; if the dataset has moved, give its new place with --data")
+
 def _train(args, device):
     "Whether the training came to its end; it may be stopped on request."
     from msca.data.cache import cache_folder
@@ -436,6 +472,7 @@ def _train(args, device):
     scenes = training_scenes(args.data, args.procedural, args.labels, recipe.size, args.seed, args.format, args.only,
                              args.palette)
     train_scenes, valid_scenes, label_set = scenes
+    check_record(out, train_scenes, valid_scenes)
     variant, shape, recipe = chosen_model(args, recipe, len(label_set))
     parser = SegmenterToCome() if args.parser_epochs != 0 else None
     run = TrainingRun(out, *scenes, recipe, shape, parser, args.vgg_weights, device, args.init, variant, cache)
@@ -445,6 +482,7 @@ def _train(args, device):
     print(run.describe())
     with keep_options(args), main_first():
         if parser: parser.net = trained_segmenter(out, *scenes, args, recipe.size, device, cache)
+    keep_record(out, train_scenes, valid_scenes, run_options(args).data)
     _run(run, [epoch_lines(), *([tensorboard_log(out)] if args.tensorboard else [])])
     if not run.stopped: print(f'{out}: trained; msca synth --model {out} --layout L.png --exemplar X.jpg')
     return not run.stopped

@@ -8,15 +8,16 @@ __all__ = ['READERS', 'filled_polygons', 'drawn_shape', 'Shape', 'Annotated', 'A
            'convert_annotations']
 
 # %% ../../nbs/155_data.annotations.ipynb #f3e907a5
-from base64 import b64decode
-from collections import Counter
-from dataclasses import dataclass, field
-from io import BytesIO
 import math
 import os
-from pathlib import Path
 import shutil
-from typing import Callable
+import warnings
+from base64 import b64decode
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
 from urllib.parse import unquote
 from xml.etree import ElementTree
 
@@ -27,12 +28,11 @@ from ..base.files import read_json, regular_file, save_image
 from ..base.labels import UNLABELLED, InputError, LabelSet, means_unlabelled
 from ..base.palettes import distinct_colors, read_classes
 from ..base.photos import identify_image, open_image
-from .datasets import Fault, PairedScenes, SceneFolder, whole_folder
+from .datasets import Fault, PairedScenes, whole_folder
 from .folders import list_folder, plain_name
 
 # %% ../../nbs/155_data.annotations.ipynb #f409fa67
 _FAR = 2**16  # pixels; corners further away than this are a mistake
-
 
 def _finite(points):
     "Corners as an array `n×2`, all of them near the picture."
@@ -40,12 +40,10 @@ def _finite(points):
     if not np.isfinite(corners).all() or np.abs(corners).max(initial=0) > _FAR: raise ValueError('corners far outside of the picture')
     return corners
 
-
 def _coco_library():
     try: from pycocotools import mask
     except ImportError: raise InputError("outlines need pycocotools: pip install 'msca[annotations]'") from None
     return mask
-
 
 def filled_polygons(
     polygons,  # list of polygons, each a list of corners (x, y), 0…width and 0…height; together they are one area
@@ -54,11 +52,16 @@ def filled_polygons(
     "The pixels of an area as the COCO library paints it: near borders belong to it, far ones do not."
     mask, (w, h) = _coco_library(), size
     rings = [ring.ravel().tolist() for p in polygons if len(ring := _finite(p)) > 2]
-    return mask.decode(mask.merge(mask.frPyObjects(rings, h, w))).astype(bool) if rings else np.zeros((h, w), dtype=bool)
+    return _pixels(mask.merge(mask.frPyObjects(rings, h, w))) if rings else np.zeros((h, w), dtype=bool)
 
+def _pixels(rle):
+    "The area of a run-length code of the COCO library, bool `H×W`."
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', DeprecationWarning)   # the library speaks to NumPy as before version 2
+        return _coco_library().decode(rle).astype(bool)
 
 def drawn_shape(
-    kind: str,  # 'polygon', 'rectangle', 'oriented_rectangle', 'circle' (center, a point on it), 'line', 'linestrip' or 'point'
+    kind:str,  # 'polygon', 'rectangle', 'oriented_rectangle', 'circle' (center, a point on it), 'line', 'linestrip' or 'point'
     points,     # list of (x, y)
     size,       # (width, height) in pixels
 ) -> np.ndarray:  # bool `H×W`
@@ -78,33 +81,30 @@ def drawn_shape(
 @dataclass(frozen=True)
 class Shape:
     "An area with a class."
-    name: str        # the class
-    area: Callable   # without arguments → bool `H×W`
-
+    name:str        # the class
+    area:Callable   # without arguments → bool `H×W`
 
 @dataclass
 class Annotated:
     "What an annotation file says of one photo."
-    photo: str            # its file, as the annotation names it
-    size: tuple           # (width, height) in pixels as annotated
-    shapes: list          # of `Shape`, later ones on top
-    side: str = None      # 'train' or 'val' where the file tells
-    data: bytes = None    # the photo itself, where the file holds it
-
+    photo:str            # its file, as the annotation names it
+    size:tuple           # (width, height) in pixels as annotated
+    shapes:list          # of `Shape`, later ones on top
+    side:str = None      # 'train' or 'val' where the file tells
+    data:bytes = None    # the photo itself, where the file holds it
 
 @dataclass
 class AnnotationFile:
     "What an annotation file holds."
-    path: Path            # the file
-    format: str           # a key of `READERS`
-    photos: list          # of `Annotated`
-    classes: list         # names in the order of their ids
-    remarks: list = field(default_factory=list)  # what is not painted
-
+    path:Path            # the file
+    format:str           # a key of `READERS`
+    photos:list          # of `Annotated`
+    classes:list         # names in the order of their ids
+    remarks:list = field(default_factory=list)  # what is not painted
 
 def paint_shapes(
-    annotated: Annotated,
-    ids: dict,  # class name → id; areas of other classes become unlabelled
+    annotated:Annotated,
+    ids:dict,  # class name → id; areas of other classes become unlabelled
 ) -> np.ndarray:  # `uint8` ids `H×W`, 255 = unlabelled
     "Paint the areas of one photo, one over the other."
     w, h = annotated.size
@@ -112,15 +112,14 @@ def paint_shapes(
     for shape in annotated.shapes: labels[shape.area()] = ids.get(shape.name, UNLABELLED)
     return labels
 
-
 def _sized(width, height):
     w, h = int(width), int(height)
     if not (0 < w <= _FAR and 0 < h <= _FAR): raise ValueError(f'a picture of {w}×{h} pixels')
     return w, h
 
-
-def _left_out(counts): return [f'not painted, as they are no areas: {", ".join(f"{n} {kind}" for kind, n in sorted(counts.items()))}'] if counts else []
-
+def _left_out(counts):
+    listed = ', '.join(f'{n} {kind}' for kind, n in sorted(counts.items()))
+    return [f'not painted, as they are no areas: {listed}'] if counts else []
 
 def _text(value):
     if not isinstance(value, str) or not value.strip(): raise ValueError(f'{value!r} instead of a name')
@@ -141,7 +140,6 @@ def read_labelme(
     photo = str(content.get('imagePath') or f'{Path(path).stem}.jpg')
     return AnnotationFile(Path(path), 'labelme', [Annotated(photo, size, shapes, data=data)], sorted({s.name for s in shapes}))
 
-
 def _labelme_shape(s, size):
     kind, points = s.get('shape_type') or 'polygon', s['points']
     if kind == 'points': kind = 'point'
@@ -151,11 +149,9 @@ def _labelme_shape(s, size):
     stamp, (x, y) = np.asarray(_small_image(b64decode(s['mask']))) > 0, _finite(points)[0].astype(int)
     return Shape(_text(s['label']), lambda: _placed(stamp, x, y, size))
 
-
 def _small_image(data):
     "A picture inside an annotation file, which may be smaller than a scene."
     with identify_image(BytesIO(data)) as img: return img.convert('L')
-
 
 def _placed(stamp, x, y, size):
     "A small area at its place in the picture, cut at the borders."
@@ -179,9 +175,10 @@ def read_cvat(
         for element in image:
             if (area := _cvat_area(element, size)) is None: left_out[element.tag] += 1
             else: shapes.append((int(element.get('z_order') or 0), Shape(_text(element.get('label')), area)))
-        found.append(Annotated(image.get('name'), size, [s for _, s in sorted(shapes, key=lambda s: s[0])], _side_of(image.get('subset') or '')))
-    return AnnotationFile(Path(path), 'cvat', found, list(dict.fromkeys(classes + [s.name for a in found for s in a.shapes])), _left_out(left_out))
-
+        found.append(Annotated(image.get('name'), size, [s for _, s in sorted(shapes, key=lambda s: s[0])],
+                               _side_of(image.get('subset') or '')))
+    return AnnotationFile(Path(path), 'cvat', found, list(dict.fromkeys(classes + [s.name for a in found for s in a.shapes])),
+                          _left_out(left_out))
 
 def _cvat_area(e, size):
     "What paints an element; None where it is no area."
@@ -201,17 +198,14 @@ def _cvat_area(e, size):
     _finite(rings[0])
     return lambda: filled_polygons(rings, size)
 
-
 def _turned(points, center, degrees):
     "Points turned clockwise about a center."
     a, (x, y) = math.radians(degrees), center
     return [(x + (u - x) * math.cos(a) - (v - y) * math.sin(a), y + (u - x) * math.sin(a) + (v - y) * math.cos(a)) for u, v in points]
 
-
 def _ellipse(x, y, rx, ry, degrees):
     turn = np.linspace(0, 2 * np.pi, 720, endpoint=False)
     return _turned(list(zip(x + rx * np.cos(turn), y + ry * np.sin(turn))), (x, y), degrees)
-
 
 def _side_of(name):
     "The side that a name of a subset or of a file tells."
@@ -226,14 +220,14 @@ def read_coco(
 ) -> AnnotationFile:
     "Outlines in COCO's form."
     names = {c['id']: _text(c['name']) for c in sorted(content['categories'], key=lambda c: c['id'])}
-    photos = {i['id']: Annotated(str(i['file_name']), _sized(i['width'], i['height']), [], _side_of(Path(path).stem)) for i in content['images']}
+    photos = {i['id']: Annotated(str(i['file_name']), _sized(i['width'], i['height']), [], _side_of(Path(path).stem))
+              for i in content['images']}
     left_out = Counter()
     for a in content['annotations']:
         photo, outline = photos[a['image_id']], a.get('segmentation')
         if not outline: left_out['boxes without outline'] += 1
         else: photo.shapes.append(Shape(names[a['category_id']], _coco_area(outline, photo.size)))
     return AnnotationFile(Path(path), 'coco', list(photos.values()), list(dict.fromkeys(names.values())), _left_out(left_out))
-
 
 def _coco_area(outline, size):
     if isinstance(outline, list):
@@ -248,11 +242,8 @@ def _coco_area(outline, size):
     if min(lengths, default=0) < 0 or sum(lengths) != w * h: raise ValueError('run lengths that do not add up to the picture')
     return lambda: _decoded(outline | {'counts': counts}, size)
 
-
 def _decoded(rle, size):
-    mask = _coco_library()
-    return mask.decode(mask.frPyObjects(rle, *size[::-1]) if isinstance(rle['counts'], list) else rle).astype(bool)
-
+    return _pixels(_coco_library().frPyObjects(rle, *size[::-1]) if isinstance(rle['counts'], list) else rle)
 
 def _run_lengths(text):
     "The counts in a compressed code: 5 bits a letter, lowest first, each from the third on as the difference to the last but one."
@@ -270,10 +261,11 @@ def _run_lengths(text):
 # %% ../../nbs/155_data.annotations.ipynb #a49e0733
 def unpacked_runs(
     code,  # list of bytes as numbers 0…255
-    wanted: int,  # how many values there should be
+    wanted:int,  # how many values there should be
 ) -> np.ndarray:  # `uint8`, one-dimensional
     "The values in a code of Label Studio's brush; `ValueError` where it does not hold as many as are wanted."
-    bits, at = np.unpackbits(np.array(code, dtype=np.uint8)), 0
+    try: bits, at = np.unpackbits(np.frombuffer(bytes(list(code)), dtype=np.uint8)), 0
+    except (TypeError, ValueError): raise ValueError('a brush stroke that is no list of bytes') from None
     def read(n):
         nonlocal at
         at += n
@@ -292,7 +284,6 @@ def unpacked_runs(
             out[done:done + run] = bits[at - run * n_bits:at].reshape(run, n_bits) @ (1 << np.arange(n_bits)[::-1]) & 255
         done += run
     return out
-
 
 def read_label_studio(
     path,     # for messages
@@ -318,13 +309,11 @@ def read_label_studio(
     remarks = _left_out(left_out) + [f'{more} photos were annotated more than once; the first annotation counts'] * bool(more)
     return AnnotationFile(Path(path), 'label-studio', found, sorted({s.name for a in found for s in a.shapes}), remarks)
 
-
 def _studio_photo(task):
     "Where a task's picture is said to be: the part of an address that names a file."
     sources = [v for k, v in sorted(task['data'].items()) if isinstance(v, str) and ('/' in v or '.' in v)]
     sources.sort(key=lambda v: not v.lower().endswith(PairedScenes.photo_endings))
     return unquote((sources or [str(task.get('file_upload'))])[0]).split('?d=')[-1].split('?')[0]
-
 
 def _studio_area(value, size):
     w, h = size
@@ -333,7 +322,8 @@ def _studio_area(value, size):
         code = value['rle']
         return lambda: unpacked_runs(code, w * h * 4).reshape(h, w, 4)[..., 3] > 0
     if 'points' in value: ring = [(x * w / 100, y * h / 100) for x, y in value['points']]
-    elif 'radiusX' in value: ring = _ellipse(percent('x') * w, percent('y') * h, percent('radiusX') * w, percent('radiusY') * h, float(value.get('rotation') or 0))
+    elif 'radiusX' in value: ring = _ellipse(percent('x') * w, percent('y') * h, percent('radiusX') * w, percent('radiusY') * h,
+                                             float(value.get('rotation') or 0))
     elif 'width' in value:
         x, y, u, v = percent('x') * w, percent('y') * h, percent('width') * w, percent('height') * h
         ring = _turned([(x, y), (x + u, y), (x + u, y + v), (x, y + v)], (x, y), float(value.get('rotation') or 0))
@@ -344,14 +334,13 @@ def _studio_area(value, size):
 # %% ../../nbs/155_data.annotations.ipynb #b78718b3
 READERS = {'labelme': read_labelme, 'cvat': read_cvat, 'coco': read_coco, 'label-studio': read_label_studio}
 
-
 def _format_of(content):
     "The key in `READERS` for what a JSON or XML holds; None where it is something else."
     if isinstance(content, ElementTree.Element): return 'cvat' if content.tag == 'annotations' else None
-    if isinstance(content, list): return 'label-studio' if content and all(isinstance(t, dict) and 'data' in t and {'annotations', 'completions'} & set(t) for t in content) else None
+    if isinstance(content, list): return 'label-studio' if content and all(isinstance(t, dict) and 'data' in t and
+        {'annotations', 'completions'} & set(t) for t in content) else None
     if not isinstance(content, dict): return None
     return 'labelme' if 'shapes' in content else 'coco' if {'images', 'annotations', 'categories'} <= set(content) else None
-
 
 def _content_of(path):
     "What a JSON or XML file holds."
@@ -359,25 +348,26 @@ def _content_of(path):
     try: return ElementTree.parse(regular_file(path, 'an annotation file')).getroot()
     except (ElementTree.ParseError, UnicodeError, LookupError) as e: raise InputError(f'{path}: not readable as XML ({e})') from None
 
-
 def read_annotations(
     path,  # JSON or XML of one of the known tools
 ) -> AnnotationFile:
     "Read an annotation file, whichever tool wrote it; `InputError` in one line where that cannot be."
     content = _content_of(path)
     if (format := _format_of(content)) is None:
-        raise InputError(f'{path}: no annotations that are known; labelme JSON, CVAT for images 1.1 (XML), COCO JSON and Label Studio JSON are')
+        raise InputError(f'{path}: no known annotations; labelme JSON, CVAT for images 1.1 (XML), COCO JSON and Label Studio JSON are')
     try: return READERS[format](path, content)
     except InputError: raise
     except KeyError as e: raise InputError(f'{path}: not as {format} writes it ({e} is missing)') from None
-    except (ValueError, TypeError, AttributeError, IndexError, OverflowError, OSError) as e: raise InputError(f'{path}: not as {format} writes it ({e})') from None
+    except (ValueError, TypeError, AttributeError, IndexError, OverflowError,
+            OSError) as e: raise InputError(f'{path}: not as {format} writes it ({e})') from None
 
 # %% ../../nbs/155_data.annotations.ipynb #9b55d9a6
 class _Photos:
     "The photos below some folders, found by what annotations call them."
     def __init__(self, folders):
         self.by_file = {}
-        for path in dict.fromkeys(os.path.realpath(p) for folder in folders for p in list_folder(folder, PairedScenes.photo_endings).files.values()):
+        for path in dict.fromkeys(os.path.realpath(p) for folder in folders
+                                  for p in list_folder(folder, PairedScenes.photo_endings).files.values()):
             self.by_file.setdefault(plain_name(os.path.basename(path)).lower(), []).append(path)
 
     def find(self, said, beside):
@@ -386,19 +376,21 @@ class _Photos:
         direct = os.path.realpath(beside.parent / said.replace('\\', '/'))
         if os.path.isfile(direct): return direct
         found = self.by_file.get(parts[-1]) or self.by_file.get(parts[-1].partition('-')[2], [])   # an upload's name begins with a mark
-        fits = lambda path: next((k for k, (a, b) in enumerate(zip(reversed(parts[:-1]), reversed(plain_name(path).lower().split('/')[:-1]))) if a != b), len(parts) - 1)
+        fits = lambda path: next((k for k,
+                                  (a, b) in enumerate(zip(reversed(parts[:-1]), reversed(plain_name(path).lower().split('/')[:-1])))
+                                  if a != b), len(parts) - 1)
         best = [p for p in found if fits(p) == max(map(fits, found))]
         if not best: raise InputError('no such photo; name its folder with --photos')
         if len(best) > 1: raise InputError(f'{len(best)} photos are called so: {best[0]}, {best[1]}')
         return best[0]
-
 
 def _as_upright(labels, path):
     "A label map in the size of the photo, turned as the photo is; `InputError` where the sizes differ."
     with identify_image(path) as img: stored, exif = img.size, img.getexif()
     size = stored[::-1] if exif.get(0x112, 1) in (5, 6, 7, 8) else stored
     if labels.shape == size[::-1]: return labels
-    if labels.shape != stored[::-1]: raise InputError(f'the photo has {size[0]}×{size[1]} pixels, but {labels.shape[1]}×{labels.shape[0]} were annotated')
+    if labels.shape != stored[::-1]:
+        raise InputError(f'the photo has {size[0]}×{size[1]} pixels, but {labels.shape[1]}×{labels.shape[0]} were annotated')
     lying = Image.fromarray(labels)
     lying.getexif()[0x112] = exif[0x112]
     return np.asarray(ImageOps.exif_transpose(lying))
@@ -407,11 +399,10 @@ def _as_upright(labels, path):
 @dataclass
 class Conversion:
     "What was converted."
-    photos: int      # written with a label map
-    classes: list    # of the new folder
-    faults: list     # `Fault` of every photo or file that was left out
-    remarks: list    # what is worth knowing
-
+    photos:int      # written with a label map
+    classes:list    # of the new folder
+    faults:list     # `Fault` of every photo or file that was left out
+    remarks:list    # what is worth knowing
 
 def convert_annotations(
     sources,        # annotation files, and folders of them
@@ -422,7 +413,8 @@ def convert_annotations(
 ) -> Conversion:
     "Write a folder of photos, label maps and `classes.txt` from annotation files."
     files, faults = _read_all(sources)
-    if not files: raise InputError(str(faults[0]) if faults else f'{", ".join(map(str, sources))}: no annotation files there; labelme, CVAT, COCO and Label Studio write them')
+    if not files: raise InputError(str(faults[0])
+                                   if faults else f'{", ".join(map(str, sources))}: no annotation files of labelme, CVAT, COCO or Label Studio')
     names, remarks = _class_names(files, classes)
     found, more = _found_photos(files, _Photos([*_folders(sources), *photos]))
     faults, ids, done = faults + more, {n: k for k, n in enumerate(names)}, {}
@@ -431,17 +423,17 @@ def convert_annotations(
             try: _write_pair(folder, name, a, ids, path)
             except (InputError, ValueError, OSError) as e: faults.append(_fault(file, a, e))
             else: done[name] = a.side
-        if not done: raise InputError(f'{faults[0]}' + (f' ({len(faults)} such photos)' if len(faults) > 1 else '') if faults else f'{files[0].path}: no photo has an area')
+        if not done: raise InputError(f'{faults[0]}' + (f' ({len(faults)} such photos)' if len(faults) > 1 else '')
+                                      if faults else f'{files[0].path}: no photo has an area')
         (folder / 'classes.txt').write_text('\n'.join(names) + '\n', encoding='utf-8')
         if {'train', 'val'} == set(done.values()):
-            for side in ('train', 'val'): (folder / f'{side}.txt').write_text(''.join(f'{n}\n' for n, s in done.items() if s == side), encoding='utf-8')
+            for side in ('train', 'val'): (folder / f'{side}.txt').write_text(''.join(f'{n}\n' for n, s in done.items() if s == side),
+                encoding='utf-8')
     bare = sum(not a.shapes for f in files for a in f.photos)
     remarks += [f'{f.path}: {r}' for f in files for r in f.remarks] + [f'{bare} photos without any area are left out'] * bool(bare)
     return Conversion(len(done), names, faults, remarks)
 
-
 def _fault(file, a, error): return Fault(f'{file.path}, {a.photo}', str(error))
-
 
 def _found_photos(files, shelf):
     "(name, file, annotated, path) of every photo with areas, and faults; the path is None where the annotation holds the photo."
@@ -459,7 +451,6 @@ def _found_photos(files, shelf):
             else: found[where] = file, a, path
     return [(name, *rest) for name, rest in zip(_short_names(found), found.values())], faults
 
-
 def _short_names(paths):
     "Names of files without ending, with as many of their folders as tell them apart."
     parts = [plain_name(str(Path(p).with_suffix(''))).split('/') for p in paths]
@@ -471,9 +462,8 @@ def _short_names(paths):
         for k in clash: depth[k] += 1
     return names
 
-
-def _folders(sources): return [p if (p := Path(s)).is_dir() else p.absolute().parent.parent if p.absolute().parent.name == 'annotations' else p.absolute().parent for s in sources]
-
+def _folders(sources): return [p if (p := Path(s)).is_dir() else p.absolute().parent.parent
+                               if p.absolute().parent.name == 'annotations' else p.absolute().parent for s in sources]
 
 def _read_all(sources):
     "The annotation files that are named or lie in folders that are named, and faults of those in folders."
@@ -487,7 +477,6 @@ def _read_all(sources):
             except InputError as e: faults.append(Fault(path, str(e).removeprefix(f'{path}: ')))
     return files, faults
 
-
 def _class_names(files, wanted):
     "The classes of the new folder, and remarks on those that are none."
     names = list(dict.fromkeys(c for f in files for c in f.classes))
@@ -499,7 +488,6 @@ def _class_names(files, wanted):
     if not kept: raise InputError(f'{files[0].path}: no area has a class')
     LabelSet('annotations', tuple(kept), distinct_colors(len(kept)))   # says what is wrong with the names
     return kept, [f'unlabelled: {", ".join(void)}'] if void else []
-
 
 def _write_pair(folder, name, a, ids, path):
     "Copy a photo, or write the one that the annotation holds, and its label map; neither if one fails."

@@ -13,7 +13,6 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from fastcore.basics import patch
@@ -30,7 +29,6 @@ from .scene import Scene
 _NEAREST = 3
 MOST_BITS = 6  # of 64 that differ between photos that are taken for alike
 
-
 def photo_hashes(
     image,  # PIL image, RGB
 ) -> np.ndarray:  # bool `2×64`: of the photo and of its mirror image; None without the library
@@ -40,11 +38,10 @@ def photo_hashes(
     small = image.convert('L').resize((32, 32), Image.Resampling.LANCZOS)   # as the hash itself does it
     return np.stack([phash(p).hash.ravel() for p in (small, ImageOps.mirror(small))])
 
-
 def alike_pairs(
-    held_out: np.ndarray,  # bool `n×2×64`: hashes of some photos
-    others: np.ndarray,    # bool `m×2×64`: those that they are compared with
-    most: int = MOST_BITS,  # bits that may differ
+    held_out:np.ndarray,  # bool `n×2×64`: hashes of some photos
+    others:np.ndarray,    # bool `m×2×64`: those that they are compared with
+    most:int = MOST_BITS,  # bits that may differ
 ) -> list:  # of (index of a held-out photo, of an other, bits that differ), closest first; at most three for one held-out photo
     "Which photos have near-duplicates among others, mirrored ones included."
     signs, found = others[:, 0].astype(np.float32) * 2 - 1, []
@@ -58,21 +55,19 @@ def alike_pairs(
 @dataclass
 class _Look:
     "What one scene adds to the report."
-    faults: list = field(default_factory=list)  # what is wrong with its files
-    counts: np.ndarray = None                   # pixels of every own id, 256 numbers
-    size: tuple = None                          # (width, height)
-    digest: bytes = None                        # of the photo's pixels
-    kind: str = None                            # of COCO-Stuff scenes, see `scene_kind`
-    hashes: np.ndarray = None                   # see `photo_hashes`
-    sample: Scene = None                        # a small copy, where one is wanted
-    remarks: list = ()                          # what is worth knowing about its photo
-
+    faults:list = field(default_factory=list)  # what is wrong with its files
+    counts:np.ndarray = None                   # pixels of every own id, 256 numbers
+    size:tuple = None                          # (width, height)
+    digest:bytes = None                        # of the photo's pixels
+    kind:str = None                            # of COCO-Stuff scenes, see `scene_kind`
+    hashes:np.ndarray = None                   # see `photo_hashes`
+    sample:Scene = None                        # a small copy, where one is wanted
+    remarks:list = ()                          # what is worth knowing about its photo
 
 def _read(file, read):
     "(what `read` gives, faults of the file)."
     try: return read(), []
     except InputError as e: return None, [Fault(str(file), str(e).removeprefix(f'{file}: '))]
-
 
 def _look(source, i, sample_side=None):
     "Decode one scene; nothing that is wrong with its files is raised."
@@ -94,26 +89,25 @@ def _look(source, i, sample_side=None):
 @dataclass
 class DatasetReport:
     "What a dataset consists of and what is wrong with it."
-    path: str            # the dataset's folder
-    format: str          # a key of `FORMATS`
-    label_set: str       # name of the set in whose classes the shares are given
-    pairs: int           # photos with a label map
-    seen: int            # how many of them were looked at
-    sides: dict          # 'train' and 'val' -> how many scenes
-    split: str           # 'its own' or 'by place'
-    sizes: dict          # (width, height) -> how many photos
-    classes: dict        # class -> share of all pixels, commonest first, without classes that do not occur
-    unlabelled: float    # share of all pixels, those of unmatched classes included
-    unmatched: dict      # class of the dataset without a counterpart in the label set -> share of all pixels
-    blank: list          # scenes without any labelled pixel
-    duplicates: list     # groups of scenes with the same photo
-    straddling: list     # those of them that are on both sides of the split
-    alike: list          # (held-out scene, scene to learn from, bits that differ) of near-duplicates across the split; None: not looked for
-    kinds: dict          # of COCO-Stuff: scenes of each kind, see `scene_kind`
-    faults: list         # every `Fault`
-    remarks: list        # what is worth knowing but no fault
-    samples: list = field(default_factory=list, repr=False)  # small copies of some scenes
-
+    path:str            # the dataset's folder
+    format:str          # a key of `FORMATS`
+    label_set:str       # name of the set in whose classes the shares are given
+    pairs:int           # photos with a label map
+    seen:int            # how many of them were looked at
+    sides:dict          # 'train' and 'val' -> how many scenes
+    split:str           # 'its own' or 'by place'
+    sizes:dict          # (width, height) -> how many photos
+    classes:dict        # class -> share of all pixels, commonest first, without classes that do not occur
+    unlabelled:float    # share of all pixels, those of unmatched classes included
+    unmatched:dict      # class of the dataset without a counterpart in the label set -> share of all pixels
+    blank:list          # scenes without any labelled pixel
+    duplicates:list     # groups of scenes with the same photo
+    straddling:list     # those of them that are on both sides of the split
+    alike:list          # (held-out scene, scene to learn from, bits that differ) of near-duplicates across the split; None: not looked for
+    kinds:dict          # of COCO-Stuff: scenes of each kind, see `scene_kind`
+    faults:list         # every `Fault`
+    remarks:list        # what is worth knowing but no fault
+    samples:list = field(default_factory=list, repr=False)  # small copies of some scenes
 
 def check_dataset(
     source,         # an opened or surveyed dataset (`PairedScenes`), or the path of one
@@ -129,7 +123,6 @@ def check_dataset(
     for i, look in progress(looks, total=len(chosen)) if progress else looks: tally.add(source.names[i], look)
     return tally.report(len(chosen))
 
-
 def _looks(source, chosen, samples):
     "(index, `_Look`) for all chosen scenes in order, with about `samples` samples among them."
     with_sample = {chosen[k * len(chosen) // samples] for k in range(min(samples, len(chosen)))}
@@ -137,12 +130,12 @@ def _looks(source, chosen, samples):
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         for start in range(0, len(chosen), 64): yield from pool.map(see, chosen[start:start + 64])
 
-
 class _Tally:
     "Adds up looks."
     def __init__(self, source):
         self.source, self.counts, self.sizes, self.kinds = source, np.zeros(256, dtype=np.int64), Counter(), Counter()
-        self.first, self.groups, self.faults, self.blank, self.samples, self.hashes, self.remarks = {}, {}, list(source.faults), [], [], {}, {}
+        self.first, self.groups, self.hashes, self.remarks = {}, {}, {}, {}
+        self.faults, self.blank, self.samples = list(source.faults), [], []
 
     def add(self, name, look):
         "Add one scene."
@@ -163,7 +156,8 @@ class _Tally:
         "Whether the label maps are masks of only black and white."
         first = next(iter(self.first.values()), None)
         if first is None or len(np.flatnonzero(self.counts)) > 2: return []
-        with suppress(InputError), Image.open(self.source.maps[first]) as img: return read_map(img, self.source.classes, self.source.maps[first])[1]
+        with suppress(InputError), Image.open(self.source.maps[first]) as img: return read_map(img, self.source.classes,
+            self.source.maps[first])[1]
         return []
 
     def report(self, seen):
@@ -181,7 +175,8 @@ class _Tally:
             classes={c: s for c, s in sorted(shares.items(), key=lambda kv: -kv[1]) if s},
             unlabelled=float(self.counts[source.table == UNLABELLED].sum() / total), unmatched=lost, blank=self.blank, duplicates=groups,
             straddling=[g for g in groups if len({name in held_out for name in g}) == 2], alike=self._alike(sides, groups),
-            kinds=dict(self.kinds), faults=self.faults, remarks=[*source.remarks, *remarks, *self._mask_remarks()] + [f'{_count(len(names), "photo")} ({names[0]}): {text}' for text, names in self.remarks.items()], samples=self.samples)
+            kinds=dict(self.kinds), faults=self.faults, remarks=[*source.remarks, *remarks, *self._mask_remarks()] +
+            [f'{_count(len(names), "photo")} ({names[0]}): {text}' for text, names in self.remarks.items()], samples=self.samples)
 
     def _alike(self, sides, groups):
         "Near-duplicates across the split that are not the same pixel by pixel."
@@ -191,7 +186,6 @@ class _Tally:
         same = {frozenset((a, b)) for g in groups for a in g for b in g}
         pairs = alike_pairs(*(np.stack([self.hashes[n] for n in names]) for names in (valid, train)))
         return [(valid[i], train[j], bits) for i, j, bits in pairs if frozenset((valid[i], train[j])) not in same]
-
 
 def _sides(source):
     "The names on either side as a training splits them, and what is to be said of it."
@@ -204,42 +198,38 @@ def _sides(source):
 # %% ../../nbs/170_data.check.ipynb #c36d5803
 @patch
 def too_small(
-    self: DatasetReport,
-    size: int,  # N, network size in pixels
+    self:DatasetReport,
+    size:int,  # N, network size in pixels
 ) -> int:
     "How many photos cannot hold two N×N patches side by side."
     return sum(n for (w, h), n in self.sizes.items() if max(w, h) < 2 * size or min(w, h) < size)
 
-
 @patch
-def summary(self: DatasetReport) -> str:
+def summary(self:DatasetReport) -> str:
     "The dataset in one line."
     common = [f'{c} {s:.0%}' for c, s in self.classes.items()]
     seen = '' if self.seen == self.pairs else f'of {self.seen} looked at: '
     listed = ', '.join(common[:5]) + (', …' if len(common) > 5 else '')
     return f'{self.path}: {self.pairs} photos, {seen}{len(common)} classes ({listed}), {self.unlabelled:.1%} unlabelled'
 
-
 @patch
-def to_dict(self: DatasetReport) -> dict:
+def to_dict(self:DatasetReport) -> dict:
     "Everything but the samples as plain lists, numbers and strings, for JSON."
     plain = {k: v for k, v in vars(self).items() if k not in ('samples', 'sizes', 'faults')}
     sizes = [dict(width=w, height=h, photos=n) for (w, h), n in sorted(self.sizes.items())]
     return plain | dict(short_side=self.short_side(), sizes=sizes, faults=[vars(f) for f in self.faults])
 
-
 @patch
-def short_side(self: DatasetReport) -> dict:  # min, median, max in pixels; empty without photos
+def short_side(self:DatasetReport) -> dict:  # min, median, max in pixels; empty without photos
     "The photos' shorter sides."
     sides = np.repeat([min(s) for s in self.sizes], list(self.sizes.values()))
     return dict(min=int(sides.min()), median=float(np.median(sides)), max=int(sides.max())) if len(sides) else {}
 
-
 @patch
 def lines(
-    self: DatasetReport,
+    self:DatasetReport,
     size=None,      # N, to say how many photos are too small for it
-    most: int = 10,  # entries of a list that are shown
+    most:int = 10,  # entries of a list that are shown
 ) -> list:  # of strings
     "The report to be read by a person."
     two = {which: f'{n} {which}' for which, n in self.sides.items()}
@@ -258,23 +248,21 @@ def lines(
     body.append(f'  alike       {self._alike_line(most)}')
     return head + body + self._fault_lines(most) + [f'  note        {r.removeprefix(f"{self.path}: ")}' for r in self.remarks]
 
-
 @patch
-def _alike_line(self: DatasetReport, most):
+def _alike_line(self:DatasetReport, most):
     if self.alike is None: return "not looked for; pip install 'msca[photos]'"
-    return _listed([f'{valid} ~ {train}' for valid, train, _ in self.alike], most) + ' (across the split)' if self.alike else 'none across the split'
-
+    return _listed([f'{valid} ~ {train}' for valid, train, _ in self.alike],
+                   most) + ' (across the split)' if self.alike else 'none across the split'
 
 @patch
-def _size_line(self: DatasetReport):
+def _size_line(self:DatasetReport):
     small, large = (f(self.sizes, key=lambda s: s[0] * s[1]) for f in (min, max))
     span = f'{small[0]}×{small[1]}' + (f' to {large[0]}×{large[1]}' if large != small else '')
     side = self.short_side()
     return f'{span}; short side {side["min"]} to {side["max"]}, median {side["median"]:g}' if side['min'] < side['max'] else span
 
-
 @patch
-def _fault_lines(self: DatasetReport, most):
+def _fault_lines(self:DatasetReport, most):
     "What is wrong with the files, by kind."
     heads = {'no map': 'photos without label map', 'no photo': 'label maps without photo', 'broken': 'broken'}
     lines = [] if self.faults else ['  broken      none']
@@ -284,9 +272,7 @@ def _fault_lines(self: DatasetReport, most):
         lines += [f'    {f}' for f in of_kind[:most]] + [f'    … and {len(of_kind) - most} more'] * (len(of_kind) > most)
     return lines
 
-
 def _count(n, what): return f'{n} {what}' + 's' * (n != 1)
-
 
 def _listed(entries, most):
     "The first entries, and how many there are besides."
@@ -295,7 +281,7 @@ def _listed(entries, most):
 # %% ../../nbs/170_data.check.ipynb #7b69fc68
 @patch
 def picture(
-    self: DatasetReport,
+    self:DatasetReport,
 ):  # matplotlib figure; None where there is no sample
     "Sample scenes under their labels, with a legend."
     from matplotlib.figure import Figure
@@ -311,11 +297,11 @@ def picture(
         ax.imshow(_tile(scene))
         name = plain_text(scene.name)
         ax.set_title(name if len(name) < 50 else f'…{name[-48:]}', fontsize=8, parse_math=False)
-    legend = fig.legend(handles=[Patch(color=c, label=n) for n, c in _legend(self.samples)], loc='outside lower center', ncols=2 + 2 * columns,
+    legend = fig.legend(handles=[Patch(color=c, label=n) for n, c in _legend(self.samples)], loc='outside lower center', ncols=2 +
+                        2 * columns,
                frameon=False, fontsize=8, handlelength=1)
     for text in legend.get_texts(): text.set_parse_math(False)   # a dollar sign in a name is a dollar sign
     return fig
-
 
 def _legend(scenes, most=20):
     "(name, color) of the classes that cover most of some scenes, and of unlabelled where it occurs."
@@ -324,7 +310,6 @@ def _legend(scenes, most=20):
     shown = [k for k in np.argsort(-pixels[:len(label_set)], kind='stable')[:most] if pixels[k]]
     entries = [(label_set.classes[k], tuple(np.array(label_set.palette[k]) / 255)) for k in shown]
     return entries + [('unlabelled', 'black')] * bool(pixels[UNLABELLED])
-
 
 def _tile(scene):
     "Photo, labels and both at once, side by side; unlabelled pixels show the photo alone where both are shown."

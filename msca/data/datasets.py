@@ -7,7 +7,6 @@ __all__ = ['pick_scenes', 'ProceduralScenes', 'whole_folder', 'write_scenes', 'F
            'MixedScenes', 'split_scenes', 'record_of', 'tell_changes']
 
 # %% ../../nbs/140_data.datasets.ipynb #fbb1819f
-import hashlib
 import inspect
 import os
 import shutil
@@ -31,7 +30,7 @@ from ..base.labels import SCENE_LABELS, UNLABELLED, InputError, LabelSet, label_
 from ..base.palettes import read_classes, read_lines, read_palette
 from ..base.photos import MAX_SIDE, identify_image, open_image, photo_size, read_photo, scaled_size
 from .folders import list_folder, plain_name, tell_others
-from .places import place_of, split_at_least, split_by_place
+from .places import split_at_least, split_by_place
 from .render import procedural_scene
 from .scene import Scene, read_ids
 
@@ -46,22 +45,18 @@ def pick_scenes(
     part.names = list(names)
     return part
 
-
 def _digest(*parts):
     "A fingerprint of bytes or of anything whose `str` tells it apart."
     return fingerprint(*(p if isinstance(p, bytes) else str(p).encode(errors='surrogateescape') for p in parts))
-
 
 def _stat(path):
     try: return os.stat(path)
     except OSError as e: raise InputError(f'{path}: cannot be read ({e.strerror})') from None
 
-
 def _stamp(path):
     "Where a file is, how large, and when it was last written."
     found = _stat(path)
     return f'{os.path.abspath(path)} {found.st_size} {found.st_mtime_ns}'
-
 
 def _check_side(which):
     if which not in ('train', 'val'): raise ValueError(f"a split is 'train' or 'val', not {which!r}")
@@ -71,10 +66,10 @@ class ProceduralScenes:
     "Scenes rendered when they are asked for; every index of every seed is another layout in another style."
     def __init__(
         self,
-        n: int,                              # how many scenes, at most a million
-        size: int = 128,                     # side of the square scenes, 16…2048 pixels
-        seed: int = 0,                       # another seed gives entirely other scenes
-        label_set: LabelSet = SCENE_LABELS,  # the labels are matched to this set by name
+        n:int,                              # how many scenes, at most a million
+        size:int = 128,                     # side of the square scenes, 16…2048 pixels
+        seed:int = 0,                       # another seed gives entirely other scenes
+        label_set:LabelSet = SCENE_LABELS,  # the labels are matched to this set by name
     ):
         if not 1 <= n <= 1_000_000: raise InputError(f'{n} procedural scenes; 1 to 1000000 are possible')
         if not 16 <= size <= 2048: raise InputError(f'procedural scenes of {size} pixels; sides must be from 16 to 2048')
@@ -84,29 +79,28 @@ class ProceduralScenes:
 
     def __len__(self): return len(self.names)
 
-    def __getitem__(self, i: int) -> Scene:
+    def __getitem__(self, i:int) -> Scene:
         "Render one scene."
         scene = procedural_scene(int(self.names[i].split('_')[1]), self.size)
         return Scene(scene.image, self.table[scene.labels], self.label_set, self.names[i])
 
-    def size_of(self, i: int):
+    def size_of(self, i:int):
         "(height, width) in pixels, the same for every scene."
         return self.size, self.size
 
-    def key_of(self, i: int) -> str:
+    def key_of(self, i:int) -> str:
         "A text that changes whenever the scene would: its name and size, how ids become classes, and the code that draws it."
         return f'{self.names[i]} {self.size} {_digest(self.table.tobytes(), self.label_set.classes)} {_drawing_code()}'
 
     def split(
         self,
-        which: str,      # 'train' or 'val'
+        which:str,      # 'train' or 'val'
         valid_share=.1,  # share of the scenes held out
-        seed: int = 0,   # another seed holds out other scenes
+        seed:int = 0,   # another seed holds out other scenes
     ) -> 'ProceduralScenes':
         "One side of the scenes; as every scene is a place of its own, single ones are held out."
         _check_side(which)
         return pick_scenes(self, [self.names[i] for i in split_by_place(self.names, valid_share, seed)[which == 'val']])
-
 
 @lru_cache
 def _drawing_code(): return _digest(Path(inspect.getsourcefile(procedural_scene)).read_bytes())
@@ -131,14 +125,12 @@ def whole_folder(
     except OSError as e: raise InputError(f'{path}: cannot be written ({e.strerror or e})') from None
     finally: shutil.rmtree(part, ignore_errors=True)
 
-
 def write_scenes(
     scenes,  # an iterable of scenes with one label set, such as any source
     path,    # the folder to make; it must not exist, or be empty
 ) -> int:  # how many were written
     "Write scenes in the folder format, whole or not at all."
     with whole_folder(path) as folder: return _fill_folder(scenes, folder)
-
 
 def _fill_folder(scenes, folder):
     label_set, seen = None, set()
@@ -158,20 +150,18 @@ def _fill_folder(scenes, folder):
 @dataclass(frozen=True)
 class Fault:
     "Something wrong with one file of a dataset."
-    path: str             # the file
-    problem: str          # what is wrong with it, and what would be right
-    kind: str = 'broken'  # 'no map' (a photo alone), 'no photo' (a label map alone) or 'broken'
+    path:str             # the file
+    problem:str          # what is wrong with it, and what would be right
+    kind:str = 'broken'  # 'no map' (a photo alone), 'no photo' (a label map alone) or 'broken'
 
     def __str__(self): return f'{self.path}: {self.problem}'
 
-
 class Part(NamedTuple):
     "A folder of photos and the folder of their label maps."
-    photos: Path      # folder
-    maps: Path        # folder
-    side: str = None  # 'train' or 'val' where the layout has an official split
-    within: str = ''  # what the names of its scenes begin with
-
+    photos:Path      # folder
+    maps:Path        # folder
+    side:str = None  # 'train' or 'val' where the layout has an official split
+    within:str = ''  # what the names of its scenes begin with
 
 class PairedScenes:
     "Photos and label maps on disk, paired by name: what the folder format and the published layouts have in common."
@@ -183,7 +173,7 @@ class PairedScenes:
     def __init__(
         self,
         path,                                # the dataset's folder
-        label_set: LabelSet = SCENE_LABELS,  # its classes are matched to this set by name; None: the dataset's own classes
+        label_set:LabelSet = SCENE_LABELS,  # its classes are matched to this set by name; None: the dataset's own classes
     ):
         self._open(path, label_set)
         if self.faults: raise InputError(_summary(self.faults))
@@ -193,7 +183,7 @@ class PairedScenes:
     def survey(
         cls,
         path,                                # the dataset's folder
-        label_set: LabelSet = SCENE_LABELS,  # as above
+        label_set:LabelSet = SCENE_LABELS,  # as above
     ) -> 'PairedScenes':  # the pairs that are there; `faults` and `remarks` say what is amiss
         "Open a dataset in spite of its faults."
         source = cls.__new__(cls)
@@ -218,17 +208,21 @@ class PairedScenes:
     def _add(self, part):
         "Take the pairs of one part; files without a partner or with a name that is taken become faults. Gives what is not read."
         photos, maps = self._files(part, part.photos, self.photo_endings), self._files(part, part.maps, self.map_endings)
-        jpegs = {self._named(part, plain_name(os.path.relpath(f, part.maps).rsplit('.', 1)[0])): f for f in maps.others if f.lower().endswith(('.jpg', '.jpeg'))}
+        jpegs = {self._named(part, plain_name(os.path.relpath(f, part.maps).rsplit('.', 1)[0])): f for f in maps.others
+                 if f.lower().endswith(('.jpg', '.jpeg'))}
         jpegs = {name: f for name, f in jpegs.items() if f != photos.files.get(name)}
-        self.faults += [_photo_alone(file, part.maps, name, jpegs.get(name), self.map_endings) for name, file in photos.files.items() if name not in maps.files]
+        self.faults += [_photo_alone(file, part.maps, name, jpegs.get(name), self.map_endings) for name, file in photos.files.items()
+                        if name not in maps.files]
         for name, file in maps.files.items():
             partner = ' or '.join([f'{part.photos.name}/{name}{self.photo_endings[0]}', *self.photo_endings[2:3]])
             if name not in photos.files: self.faults.append(Fault(file, f'has no partner {partner}', 'no photo'))
         for name in (n for n in photos.files if n in maps.files):
-            if name in self.photos: self.faults.append(Fault(photos.files[name], f'{self.photos[name]} has the same name; names must differ'))
+            if name in self.photos: self.faults.append(Fault(photos.files[name],
+                                                             f'{self.photos[name]} has the same name; names must differ'))
             self.photos[name], self.maps[name] = photos.files[name], maps.files[name]
             if part.side: self.sides[name] = part.side
-        taken = {*photos.files.values(), *maps.files.values(), *(f for f, _ in photos.twins + maps.twins)} | {jpegs[n] for n in photos.files if n in jpegs}
+        taken = {*photos.files.values(), *maps.files.values(), *(f for f, _ in photos.twins + maps.twins)} | {jpegs[n]
+            for n in photos.files if n in jpegs}
         return [f for f in photos.others + maps.others if f not in taken]
 
     def _files(self, part, folder, endings):
@@ -244,7 +238,7 @@ class PairedScenes:
 
     def scene_name(
         self,
-        name: str,  # a file's path below the part's folder, without ending
+        name:str,  # a file's path below the part's folder, without ending
     ) -> str:
         "What a scene is called."
         return name
@@ -257,7 +251,8 @@ class PairedScenes:
     def _tell_sideless(self):
         "Remark on scenes that the dataset's own split forgets."
         left = [n for n in self.names if self.sides and self.sides.get(n) not in ('train', 'val')]
-        if left: self.remarks.append(f'{self.path}: {len(left)} scene{"s" * (len(left) != 1)} on neither side of its own split: {_some(left)}')
+        if not left: return
+        self.remarks.append(f'{self.path}: {len(left)} scene{"s" * (len(left) != 1)} on neither side of its own split: {_some(left)}')
 
     @property
     def names_from(self):
@@ -288,7 +283,8 @@ class PairedScenes:
         if not void or len(void) == len(self.own): return
         kept = [(c, color) for c, color in zip(self.own.classes, self.own.palette) if c not in void]
         self.own = replace(self.own, classes=[c for c, _ in kept], palette=[color for _, color in kept])
-        self.remarks.append(f'{self.names_from}: unlabelled by name: {", ".join(void)}')
+        named = [c for c in void if not c.startswith('(no class')]      # numbers without a name are nobody's choice
+        if named: self.remarks.append(f'{self.names_from}: unlabelled by name: {", ".join(named)}')
 
     def read_painted(
         self,
@@ -303,7 +299,7 @@ class PairedScenes:
 
     def __len__(self): return len(self.names)
 
-    def own_ids(self, i: int) -> np.ndarray:
+    def own_ids(self, i:int) -> np.ndarray:
         "The label map of one scene in the dataset's own classes: `uint8` ids `H×W`, 255 = unlabelled."
         return self.own_table[self._stored_ids(self.maps[self.names[i]])]
 
@@ -315,15 +311,15 @@ class PairedScenes:
         if max(size) <= MAX_SIDE: return read_ids(path, self.classes)
         return read_ids(_picked(open_image(path, most=2**16), scaled_size(size)), self.classes, path)
 
-    def __getitem__(self, i: int) -> Scene:
+    def __getitem__(self, i:int) -> Scene:
         "Decode one photo and its label map."
         return Scene(read_photo(self.photos[self.names[i]])[0], self.table[self.own_ids(i)], self.label_set, self.names[i])
 
-    def size_of(self, i: int):
+    def size_of(self, i:int):
         "(height, width) of a photo in pixels, from its header alone."
         return photo_size(self.photos[self.names[i]])[::-1]
 
-    def key_of(self, i: int) -> str:
+    def key_of(self, i:int) -> str:
         "A text that changes whenever the scene would: its two files, their sizes and times, and how ids become classes."
         files = self.photos[self.names[i]], self.maps[self.names[i]]
         meaning = self.classes.classes, self.classes.palette, self.own.classes, self.label_set.classes, self.table.tobytes()
@@ -331,36 +327,31 @@ class PairedScenes:
 
     def split(
         self,
-        which: str,      # 'train' or 'val'
+        which:str,      # 'train' or 'val'
         valid_share=.1,  # of the places, where the dataset has no split of its own
-        seed: int = 0,   # of the hold-out, where the dataset has no split of its own
+        seed:int = 0,   # of the hold-out, where the dataset has no split of its own
     ) -> 'PairedScenes':
         "One side of the dataset: of its own split, otherwise by place."
         _check_side(which)
         if self.sides: return pick_scenes(self, [n for n in self.names if self.sides.get(n) == which])
         return pick_scenes(self, [self.names[i] for i in split_by_place(self.names, valid_share, seed)[which == 'val']])
 
-
 def _summary(faults):
     "The first fault, and how many there are of its kind."
     like = sum(f.kind == faults[0].kind for f in faults)
     return f'{faults[0]}' + (f' ({like} such files)' if like > 1 else '')
-
 
 def _photo_alone(photo, folder, name, jpeg, endings):
     "The fault of a photo without label map; a map in JPEG is a fault of its own."
     if jpeg: return Fault(jpeg, 'a label map as JPEG, whose compression changes ids; save it as PNG')
     return Fault(photo, f'has no partner {folder.name}/{name}{endings[0]}', 'no map')
 
-
 def _class_files(path, parts):
     "The files that may say what the numbers mean: the dataset's own, and those in or above the folders of label maps."
     near = [path, *(f for part in parts for f in (part.maps, part.maps.parent) if f != path and f.is_relative_to(path))]
     return [f / 'classes.txt' for f in dict.fromkeys(near) if (f / 'classes.txt').is_file()]
 
-
 def _some(names, most=3): return ', '.join(names[:most]) + (f' and {len(names) - most} more' if len(names) > most else '')
-
 
 def _picked(img, size):
     "A label map made smaller by picking pixels, with its palette and transparency."
@@ -392,7 +383,8 @@ class SceneFolder(PairedScenes):
         "Remark on pictures that lie where none are looked for."
         others = [e for e in sorted(os.scandir(self.path), key=lambda e: e.name) if e.name not in ours and not e.name.startswith('.')]
         found = [f'{e.name}/' if os.path.isdir(e.path) else e.name for e in others if self._holds_photos(e.path)]
-        if found: self.remarks.append(f'{self.path}: pictures in it are not read: {_some(found)}; photos belong in images/, label maps in labels/')
+        if not found: return
+        self.remarks.append(f'{self.path}: pictures in it are not read: {_some(found)}; photos belong in images/, label maps in labels/')
 
     def _holds_photos(self, path):
         "Whether a path is a picture, or a folder with pictures right in it."
@@ -409,7 +401,8 @@ class SceneFolder(PairedScenes):
         "The lines of `classes.txt`."
         own = read_classes(self.names_from)
         for other in self.class_files[1:]:
-            if read_classes(other).classes != own.classes: self.remarks.append(f'{other}: names other classes than {self.names_from}, which counts')
+            if read_classes(other).classes == own.classes: continue
+            self.remarks.append(f'{other}: names other classes than {self.names_from}, which counts')
         return own, own
 
     def read_lists(self):
@@ -448,9 +441,7 @@ class SceneFolder(PairedScenes):
         paths = ['/'.join([*folders[k:], base]) for k in range(len(folders) + 1)]
         return next((p for p in paths if p in self.photos), by_file.get(base, paths[0]))
 
-
 _SIDES = dict(train='train', training='train', val='val', valid='val', validation='val', test='test', testing='test')
-
 
 def _unknown(name, alone):
     if alone[name] > 1: return f'{name!r} is the name of {alone[name]} photos; write their folders too'
@@ -480,24 +471,24 @@ class MixedScenes:
 
     def __len__(self): return self.ends[-1]
 
-    def locate(self, i: int):
+    def locate(self, i:int):
         "Which source an index belongs to, and which of its scenes it is: `(k, j)`."
         if i < 0: i += len(self)
         if not 0 <= i < len(self): raise IndexError(i)
         k = bisect_right(self.ends, i)
         return k, (i - (self.ends[k - 1] if k else 0)) % len(self.sources[k])
 
-    def __getitem__(self, i: int) -> Scene:
+    def __getitem__(self, i:int) -> Scene:
         "One scene of one source."
         k, j = self.locate(i)
         return self.sources[k][j]
 
-    def size_of(self, i: int):
+    def size_of(self, i:int):
         "(height, width) of a photo in pixels."
         k, j = self.locate(i)
         return self.sources[k].size_of(j)
 
-    def key_of(self, i: int) -> str:
+    def key_of(self, i:int) -> str:
         "The key that the scene has in its source."
         k, j = self.locate(i)
         return self.sources[k].key_of(j)
@@ -512,9 +503,9 @@ class MixedScenes:
 
     def split(
         self,
-        which: str,      # 'train' or 'val'
+        which:str,      # 'train' or 'val'
         valid_share=.1,  # of the places of each source
-        seed: int = 0,   # another seed holds out other places
+        seed:int = 0,   # another seed holds out other places
     ) -> 'MixedScenes':
         "One side of the mixture: that side of every source."
         return self._of((s.split(which, valid_share, seed), r) for s, r in zip(self.sources, self.repeats))
@@ -526,7 +517,7 @@ class MixedScenes:
 # %% ../../nbs/140_data.datasets.ipynb #6ded2c3e
 def split_scenes(
     scenes,        # any source with `split`
-    least: int = 4,  # scenes wanted on either side
+    least:int = 4,  # scenes wanted on either side
 ) -> tuple:  # (training scenes, held-out scenes)
     "Hold out a tenth of the places, and more where a tenth is too little; `InputError` where there are not enough scenes."
     sides = ()
@@ -538,14 +529,14 @@ def split_scenes(
     wanted = f'{least} to learn from and {least} to hold out are needed, from different places or named in train.txt and val.txt'
     raise InputError(f'{scenes.name}: too few photos ({counts}); {wanted}')
 
-
 def _split_few(scenes, least):
     "The two sides of a source that has no split of its own, with as few held out as may be; None if it has one or too few photos."
     names = list(dict.fromkeys(scenes.names))
-    found = split_at_least(names, least)
+    found = split_at_least([n.split('/', 1)[1] for n in names] if hasattr(scenes, 'sources') else names, least)   # whatever the folder is called
     if found is None or any(getattr(s, 'sides', None) for s in getattr(scenes, 'sources', [scenes])): return None
     train, valid, whole = found
-    if not whole: warnings.warn(f'{scenes.name}: photos of one place are on both sides, as there are few; what is measured on those held out flatters')
+    if not whole:
+        warnings.warn(f'{scenes.name}: photos of one place are on both sides, as there are few; what is measured on those held out flatters')
     return pick_scenes(scenes, [names[i] for i in train]), pick_scenes(scenes, [names[i] for i in valid])
 
 # %% ../../nbs/140_data.datasets.ipynb #de04b2d5
@@ -554,17 +545,17 @@ def record_of(
 ) -> list:  # for JSON: one dictionary for each folder
     "What a training has to find again when it goes on: classes, files and their sizes in bytes, but not where they are."
     folders = [s for s in getattr(scenes, 'sources', [scenes]) if isinstance(s, PairedScenes)]
-    return [dict(name=s.name, classes=list(s.own.classes), files={n: [_stat(s.photos[n]).st_size, _stat(s.maps[n]).st_size] for n in s.names}) for s in folders]
-
+    return [dict(name=s.name, classes=list(s.own.classes),
+                 files={n: [_stat(s.photos[n]).st_size, _stat(s.maps[n]).st_size] for n in s.names}) for s in folders]
 
 def tell_changes(
-    before: list,  # what `record_of` gave when the training began
-    now: list,     # what it gives now
+    before:list,  # what `record_of` gave when the training began
+    now:list,     # what it gives now
 ) -> str:  # '' where nothing differs
     "What differs between two records, in words."
     if len(before) != len(now): return f'{len(now)} folders of photos instead of {len(before)}'
-    return '; '.join(f'{b["name"] if b["name"] == n["name"] else n["name"]}: {said}' for b, n in zip(before, now) if (said := _changes(b, n)))
-
+    return '; '.join(f'{b["name"] if b["name"] == n["name"] else n["name"]}: {said}' for b, n in zip(before, now)
+                     if (said := _changes(b, n)))
 
 def _changes(before, now):
     old, new = before['files'], now['files']

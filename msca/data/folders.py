@@ -6,24 +6,22 @@
 __all__ = ['Listing', 'list_folder', 'plain_name', 'tell_others']
 
 # %% ../../nbs/132_data.folders.ipynb #f92321d4
-from collections import defaultdict
-from dataclasses import dataclass, field
 import os
 import unicodedata
+from collections import defaultdict
+from dataclasses import dataclass, field
 
 # %% ../../nbs/132_data.folders.ipynb #4fd8f292
 _CLUTTER = frozenset(('.ds_store', 'thumbs.db', 'desktop.ini', '.directory', '.gitkeep', '.gitignore', '.git', '__macosx', '@eadir',
                       '.ipynb_checkpoints'))  # what systems leave in folders, in lower case
 
-
 @dataclass
 class Listing:
     "What lies in a folder and in the folders below it."
-    files: dict = field(default_factory=dict)     # name → path, of the files with one of the endings
-    twins: list = field(default_factory=list)     # (path, path of the file that has the same name already)
-    others: list = field(default_factory=list)    # paths of files with other endings and of hidden folders
-    blocked: list = field(default_factory=list)   # (path of a folder that cannot be listed, why)
-
+    files:dict = field(default_factory=dict)     # name → path, of the files with one of the endings
+    twins:list = field(default_factory=list)     # (path, path of the file that has the same name already)
+    others:list = field(default_factory=list)    # paths of files with other endings and of hidden folders
+    blocked:list = field(default_factory=list)   # (path of a folder that cannot be listed, why)
 
 def list_folder(
     folder,      # where to begin
@@ -41,13 +39,11 @@ def list_folder(
         else: listing.files[name] = path
     return listing
 
-
 def plain_name(
-    name: str,  # part of a path, or a line of a list of names
+    name:str,  # part of a path, or a line of a list of names
 ) -> str:
     "A name as names are compared: Unicode NFC, `/` between folders."
     return unicodedata.normalize('NFC', name.replace(os.sep, '/'))
-
 
 def _walk(folder, blocked):
     "(path, path below the folder) of every file; hidden folders are given instead of what is in them."
@@ -60,12 +56,10 @@ def _walk(folder, blocked):
             if not _is_folder(entry) or entry.name.startswith('.'): yield entry.path, f'{inside}{entry.name}'
             else: todo.append((entry.path, f'{inside}{entry.name}/', (*above, here)))
 
-
 def _entries(path, blocked):
     try: return list(os.scandir(path))
     except OSError as e: blocked.append((path, e.strerror or type(e).__name__))
     return []
-
 
 def _is_folder(entry):
     try: return entry.is_dir()
@@ -74,11 +68,10 @@ def _is_folder(entry):
 # %% ../../nbs/132_data.folders.ipynb #8badd163
 _ADVICE = {'.json': 'msca convert makes label maps of annotation files', '.xml': 'msca convert makes label maps of annotation files'}
 
-
 def tell_others(
     folder,         # of the dataset, where paths begin in the text
     others,         # paths of what is not read
-    most: int = 4,  # endings that are named
+    most:int = 4,  # endings that are named
 ) -> str:
     "One line on files that are not read: how many of which ending, and one example of each."
     by_ending = defaultdict(list)
@@ -90,7 +83,6 @@ def tell_others(
     n = len(others)
     return '; '.join([f'{folder}: {n} file{"s" * (n != 1)} in it {"are" if n != 1 else "is"} not read: '
                       + ', '.join(listed + [f'{rest} more'] * bool(rest)), *sorted(advice)])
-
 
 def _ending(path):
     "The ending in lower case, or what the entry is without one."

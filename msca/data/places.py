@@ -6,9 +6,9 @@
 __all__ = ['copied_from', 'place_of', 'split_by_place', 'split_at_least']
 
 # %% ../../nbs/135_data.places.ipynb #2a60f348
-from collections import Counter
 import hashlib
 import re
+from collections import Counter
 
 # %% ../../nbs/135_data.places.ipynb #ccf5ec79
 _CHANGED = ('[hv]?_?flip(?:ped|lr|ud)?|mirror(?:ed)?|aug(?:mented|mentation)?|rot(?:ated?|ation)?|crop(?:ped)?|cop(?:y|ie)|kopie|edited|'
@@ -17,9 +17,8 @@ _WORD = rf'(?:^|(?<=[_\-. ])|[_\-. ]+)(?:{_CHANGED}){{}}(?=$|[_\-. ])'
 _COPIES = [re.compile(_WORD.format(number), re.I) for number in (r'(?: \(\d+\)|[_\- ]?\d{1,3})?', r'(?: \(\d+\)|\d*)')]
 _EXPORTED = re.compile(r'(?:[._](?:jpe?g|png|bmp|webp|heic|tiff?))*\.rf\.\w+', re.I)   # Roboflow: NAME_jpg.rf.HASH
 
-
 def copied_from(
-    name: str,  # a photo's name without folder
+    name:str,  # a photo's name without folder
 ) -> str:  # the name of the photo that it is a copy of, or its own
     "Take off what tools add to the names of mirrored, cropped, renamed and otherwise changed copies."
     plain = _EXPORTED.sub('', name)
@@ -31,15 +30,15 @@ def copied_from(
 
 # %% ../../nbs/135_data.places.ipynb #49142cb0
 _DRIVES = ('bost', 'boston', 'gre', 'par')  # stems photographed from a car: long series of one road
-_VIEWS = frozenset(('rgb', 'image', 'img', 'photo', 'color', 'colour', 'frame', 'left', 'right', 'input', 'original'))  # names that say nothing
+_VIEWS = frozenset(('rgb', 'image', 'img', 'photo', 'color', 'colour', 'frame', 'left', 'right', 'input',
+                    'original'))  # names that say nothing
 _DATE = r'(?<!\d)(?:19|20)\d\d[-_.]?(?:0[1-9]|1[0-2])[-_.]?(?:0[1-9]|[12]\d|3[01])'
 _CLOCK = re.compile(rf'({_DATE})[-_. T]*([01]\d|2[0-3])[-_.h]?[0-5]\d[-_.m]?[0-5]\d(?:\d{{3}})?(?!\d)')
 _NO_COUNTER = re.compile(rf'{_DATE}(?!\d)|[0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}|(?<!\d)\d+x\d+(?!\d)|'
                          r'(?<![0-9a-z])(?=[0-9]*[a-f])(?=[a-f]*[0-9])[0-9a-f]{6,}(?![0-9a-z])', re.I)  # dates, UUIDs, sizes, fingerprints
 
-
 def place_of(
-    name: str,  # a photo's name, with or without folder
+    name:str,  # a photo's name, with or without folder
 ) -> str:  # the key shared by the photos that may show the same place
     "Which photos belong together, read from the naming habits of well-known collections; otherwise runs of ten numbers."
     *above, name = name.rsplit('/', 2)[-2:]
@@ -55,13 +54,11 @@ def place_of(
     if name.lower() in _VIEWS and above and re.search(r'\d', above[0]): name = f'{above[0]}_{name}'
     return _counted_place(name)
 
-
 def _scene_place(stem, number):
     "MIT scene photos: a stock disc, a drive, or a run of ten neighbors."
     if stem in ('n', 'a') and number > 999: return f'{stem}{number // 1000}-disc'
     if stem in _DRIVES: return f'{stem}{number // 100}-drive'
     return f'{stem}{number // 10}x'
-
 
 def _counted_place(name):
     "An hour of a phone, or a run of ten numbers of a camera: what was shot together."
@@ -75,7 +72,7 @@ def _counted_place(name):
 def split_by_place(
     names,             # the photos' names
     valid_share=.1,    # wanted share of places that are held out, 0…1
-    seed: int = 0,     # another seed holds out other places
+    seed:int = 0,     # another seed holds out other places
 ):  # (list of training indices, list of validation indices)
     "Hold out whole places. A place's side depends on its own name and the seed alone, so adding photos moves no other photo."
     names = list(names)
@@ -87,21 +84,17 @@ def split_by_place(
         elif len(held) == len(by_size): held.remove(by_size[-1][0])
     return _two_sides(places, held)
 
-
 def _groups(names):
     "What stays together: places; single photos with their copies where all are of one place; names where all are copies of one photo."
     kinds = [place_of(n) for n in names], [_with_folder(n) for n in names]
     return next((groups for groups in kinds if len(set(groups)) > 1), names)
-
 
 def _with_folder(name):
     "The name of a photo without what marks copies, in its folder."
     *above, name = name.rsplit('/', 1)
     return '/'.join([*above, copied_from(name)])
 
-
 def _two_sides(groups, held): return [i for i, g in enumerate(groups) if g not in held], [i for i, g in enumerate(groups) if g in held]
-
 
 def _unit_hash(text, seed):
     "A number in [0, 1) from a text, the same on every machine."
@@ -110,8 +103,8 @@ def _unit_hash(text, seed):
 # %% ../../nbs/135_data.places.ipynb #24a3eacc
 def split_at_least(
     names,          # the photos' names
-    least: int,     # photos wanted on either side
-    seed: int = 0,  # another seed holds out others
+    least:int,     # photos wanted on either side
+    seed:int = 0,  # another seed holds out others
 ):  # (training indices, validation indices, whether whole places were held out); None where there are too few
     "Hold out as few photos as may be, but so many, and leave so many to learn from."
     names = list(names)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..base.labels import UNLABELLED, InputError, LabelSet, label_lut, normalize_name
+from ..base.labels import InputError, LabelSet, normalize_name
 from ..base.palettes import distinct_colors, read_classes, read_lines
 from .datasets import PairedScenes, Part, SceneFolder, pick_scenes
 
@@ -48,12 +48,9 @@ _COCO_STUFF = {
     'raw-material': 'cardboard; metal; paper; plastic',
 }
 
-
 def _split(names): return names.split('; ')
 
-
 def _label_set(name, classes): return LabelSet(name, tuple(classes), distinct_colors(len(classes)), colors_from='picked')
-
 
 COCO_STUFF_LABELS = _label_set('coco-stuff', [
     *(c for names in _COCO_THINGS.values() for c in _split(names)), *sorted(c for names in _COCO_STUFF.values() for c in _split(names))])
@@ -108,11 +105,11 @@ class PublishedScenes(PairedScenes):
         own = read_classes(self.names_from)
         named, published, numbered = ([normalize_name(c) for c in s.classes] for s in (own, self.about, self.written))
         if named in (published, numbered):
-            if named != numbered: self.remarks.append(f'{self.names_from}: lists the published classes, so numbers are read as published, not as its lines')
+            said = f'{self.names_from}: lists the published classes, so numbers are read as published, not as its lines'
+            self.remarks += [said] * (named != numbered)
             return self.written, self.about
-        self.remarks.append(f'{self.names_from}: its {len(own)} classes are what the numbers mean, not the {len(self.about)} of {self.about.name!r}')
+        self.remarks.append(f'{self.names_from}: its {len(own)} classes are what the numbers mean, not those of {self.about.name!r}')
         return own, own
-
 
 def _first_with(path, folders, side, endings):
     "The first of some folders that has a file with one of these endings, at most one folder down; None if there is none."
@@ -138,7 +135,8 @@ class CocoStuff(PublishedScenes):
         found, flat = super().find(path), [Path(path) / 'images', Path(path) / 'labels']
         if found or not all(f.is_dir() for f in flat): return found
         classes = Path(path) / 'classes.txt'
-        ours = not classes.is_file() or [normalize_name(c) for c in read_lines(classes) if c] == [*map(normalize_name, COCO_STUFF_LABELS.classes)]
+        ours = not classes.is_file() or [normalize_name(c) for c in read_lines(classes)
+                                         if c] == [*map(normalize_name, COCO_STUFF_LABELS.classes)]
         return [Part(*flat)] if ours else []
 
     @classmethod
@@ -162,7 +160,6 @@ _GROUPS = {
 _HEADING = {c: h for h, names in (_COCO_THINGS | _COCO_STUFF).items() for c in _split(names)}
 _HEADING |= {'grass': 'ground', 'moss': 'ground', 'straw': 'ground', 'fog': 'sky'}
 
-
 def scene_kind(
     ids,               # COCO-Stuff ids, any shape, 255 = unlabelled
     least=.5,            # share of the labelled pixels that the surroundings must cover, 0…1
@@ -185,7 +182,7 @@ def scene_kind(
 
 # %% ../../nbs/150_data.published.ipynb #8f12c8ce
 def scenes_of_kind(
-    source: CocoStuff,   # the dataset, or one side of it
+    source:CocoStuff,   # the dataset, or one side of it
     kind='outdoor',      # 'outdoor', 'indoor', 'objects' or 'unclear'
     rule=scene_kind,     # function from COCO-Stuff ids to a kind, perhaps `partial(scene_kind, most_things=.2)`
     progress=None,       # wraps the loop over scenes, such as fastprogress's `progress_bar`
@@ -209,7 +206,6 @@ ADE20K_LABELS = _label_set('ade20k', _split(
     'canopy; washer; plaything; swimming pool; stool; barrel; basket; waterfall; tent; bag; minibike; cradle; oven; ball; food; step; '
     'tank; trade name; microwave; pot; animal; bicycle; lake; dishwasher; screen; blanket; sculpture; hood; sconce; vase; traffic light; '
     'tray; ashcan; fan; pier; crt screen; plate; monitor; bulletin board; shower; radiator; glass; clock; flag'))
-
 
 class ADE20K(PublishedScenes):
     "ADE20K scene parsing (ADEChallengeData2016)."
@@ -237,7 +233,6 @@ _CITY_COLORS = {
 
 CITYSCAPES_LABELS = LabelSet('cityscapes', tuple(_CITY_COLORS), tuple(_CITY_COLORS.values()))
 
-
 class Cityscapes(PublishedScenes):
     "Cityscapes with its fine annotations, in the 19 classes that are evaluated."
     written, about = _label_set('cityscapes label ids', _split(
@@ -258,7 +253,6 @@ class Cityscapes(PublishedScenes):
 # %% ../../nbs/150_data.published.ipynb #49c28699
 FORMATS = {'coco-stuff': CocoStuff, 'ade20k': ADE20K, 'cityscapes': Cityscapes, 'folder': SceneFolder}
 
-
 def dataset_class(
     path,         # the dataset's folder
     format=None,  # a key of `FORMATS`; None: whichever fits
@@ -275,11 +269,10 @@ def dataset_class(
                      'and annotations/training (ade20k), leftImg8bit/train and gtFine/train (cityscapes), images/, labels/ and '
                      'classes.txt (folder)')
 
-
 def open_dataset(
     path,                       # the dataset's folder
     format=None,                # 'coco-stuff', 'ade20k', 'cityscapes' or 'folder'; None: whichever fits
-    label_set: LabelSet = None,  # its classes are matched to this set by name; None: the dataset's own classes
+    label_set:LabelSet = None,  # its classes are matched to this set by name; None: the dataset's own classes
     palette=None,               # a file with the colors in which its label maps are painted
 ) -> PairedScenes:
     "Open a dataset on disk in any of the layouts that are known."

@@ -18,7 +18,7 @@ from PIL import Image
 from ..base.labelmaps import carries_palette, read_map, uses_colors_of
 from ..base.labels import SCENE_LABELS, UNLABELLED, InputError, LabelSet, colorize, label_lut, means_unlabelled, resize_labels
 from ..base.palettes import read_classes, read_palette
-from ..base.photos import MAX_SIDE, MIN_SIDE, check_sides, load_photo, open_image, picture_name, picture_source
+from ..base.photos import check_sides, load_photo, open_image, picture_name, picture_source
 
 # %% ../../nbs/100_data.scene.ipynb #c0c8cdf4
 def read_ids(
@@ -33,7 +33,8 @@ def _read_map(source, label_set, name, snap=False):
     "Ids and remarks of a path, image or array whose sides are possible."
     source = picture_source(source, 'label map')
     if isinstance(source, (str, os.PathLike)): source = open_image(source)
-    if isinstance(source, Image.Image) or source.ndim in (2, 3): check_sides(source.size if isinstance(source, Image.Image) else source.shape[1::-1], name)
+    if isinstance(source, Image.Image) or source.ndim in (2, 3): check_sides(source.size
+        if isinstance(source, Image.Image) else source.shape[1::-1], name)
     return read_map(source, label_set, name, snap)
 
 # %% ../../nbs/100_data.scene.ipynb #438bbc61
@@ -89,10 +90,12 @@ def _translate(ids, source, target, name):
     "Ids of one set to ids of another by name; warn about losses, refuse a map that loses more than half."
     table, unmatched = label_lut(source, target)
     lost = np.isin(ids, [source.classes.index(c) for c in unmatched])
-    void = [c for i, c in enumerate(source.classes) if table[i] == UNLABELLED and means_unlabelled(c) and not _says_so(c) and (ids == i).any()]
+    void = [c for i, c in enumerate(source.classes) if table[i] == UNLABELLED and means_unlabelled(c) and not _says_so(c) and
+            (ids == i).any()]
     if void:
         share = np.isin(ids, [source.classes.index(c) for c in void]).mean()
-        warnings.warn(f'{name}: {share:.1%} of the picture is {", ".join(map(repr, void))}, which is taken for what nobody labelled', stacklevel=3)
+        warnings.warn(f'{name}: {share:.1%} of the picture is {", ".join(map(repr, void))}, which is taken for what nobody labelled',
+                      stacklevel=3)
     if lost.any():
         share, names = lost.mean(), ', '.join(c for i, c in enumerate(source.classes) if c in unmatched and (ids == i).any())
         text = f'{name}: {share:.1%} of the picture has labels without a counterpart in {target.name!r}: {names}'

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ARROWS', 'COMPARISON_FILES', 'Comparison', 'Cell', 'score_texts', 'markdown_table', 'latex_table', 'metric_names',
-           'score_table', 'difference_table', 'reference_table', 'difference_figure', 'picture_sheet',
+           'loss_mark', 'score_table', 'difference_table', 'reference_table', 'difference_figure', 'picture_sheet',
            'spread_questions', 'comparison_text', 'write_comparison']
 
 # %% ../../nbs/440_evidence.comparison.ipynb #f781f34c
@@ -181,7 +181,11 @@ def metric_names(
 
 _MARK = '†'
 
-def _mark(c, metric, report):
+def loss_mark(
+    c:Comparison,
+    metric:str,  # its name
+    report:Report,  # a model's
+) -> str:  # '†' or nothing
     "A dagger where the metric looks through a network that the model was trained to please."
     return _MARK if was_in_loss(c.metrics[metric].get('network'), report.about['settings'].get('loss_networks')) else ''
 
@@ -193,7 +197,7 @@ def score_table(
     "Every metric of every model, the best in bold."
     def cells(t, m):
         texts, power = score_texts(c.scores(t, m), unit=_unit(c, m))
-        return [Cell(x+_mark(c, m, r), len(texts) > 1 and n == c.best(t, m)) for x, (n, r) in zip(texts, c.reports.items())], power
+        return [Cell(x+loss_mark(c, m, r), len(texts) > 1 and n == c.best(t, m)) for x, (n, r) in zip(texts, c.reports.items())], power
     return ['task', 'metric', *c.models], list(_rows(c, cells, metric_names(c.metrics)))
 
 def difference_table(

@@ -11,7 +11,6 @@ import os
 import tempfile
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable
 
 import numpy as np
 import torch

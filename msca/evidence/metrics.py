@@ -16,7 +16,6 @@ from importlib.util import find_spec
 import numpy as np
 import torch
 from PIL import Image
-from torch import nn
 
 from ..base.labels import UNLABELLED, InputError
 from msca.evidence.distributions import (

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
-from .report import Report, evaluate
+from .report import evaluate
 
 # %% ../../nbs/435_evidence.references.ipynb #3e78fb88
 def class_means(

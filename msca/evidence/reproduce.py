@@ -28,7 +28,7 @@ from torch.utils.data import Subset
 from ..base.config import Configuration, whole
 from ..base.files import write_whole
 from ..base.labels import InputError
-from .comparison import Cell, Comparison, markdown_table, metric_names, score_texts
+from .comparison import Cell, Comparison, loss_mark, markdown_table, metric_names, score_texts
 from .report import Score, bootstrap_mean
 from ..learning.loop import Callback
 from ..learning.recipe import TrainingConfig, phases
@@ -45,7 +45,7 @@ PAPER_TABLE = {  # task → metric → one value per model
                       fid=(242.73, 190.01, 90.99, 89.15, 102.41, 90.52, 85.92, 76.75), style=(41.4, 20.3, 16.7, 7.45, 79.9, 8.76, 6.69, 3.96)),
     'duplicating': dict(psnr=(9.46, 12.45, 15.43, 15.80, 11.94, 16.02, 16.62, 17.03), lpips=(.759, .602, .476, .438, .510, .438, .421, .397),
                         fid=(242.81, 190.02, 90.97, 89.22, 103.23, 90.56, 86.20, 76.64), style=(41.5, 20.3, 16.6, 7.41, 79.4, 8.81, 6.53, 3.97))}
-STAND_INS = dict(psnr=('psnr',), lpips=('lpips', 'squeezenet_distance'), fid=('fid', 'squeezenet_fid'), style=('style', 'squeezenet_style'))  # the paper's metric → ours, the first that was measured
+STAND_INS = dict(psnr=('psnr',), lpips=('lpips_vgg', 'squeezenet_distance'), fid=('fid', 'squeezenet_fid'), style=('style', 'squeezenet_style'))  # the paper's metric → ours, the first that was measured
 TRAINED = ('msca', 'gap', 'no-attention', 'no-gate', 'no-global', 'spade-vae', 'spade-vae-cross', 'spade')  # what a series trains, the reference first
 SEEDED = ('msca', 'gap')  # the models of which every seed is trained
 
@@ -345,9 +345,10 @@ def beside_paper(
         for m in c.metrics:
             metric = next((p for p in STAND_INS if measured_as(c, p) == m), None)
             scores = [model_score(c, t, m, n) for n in models]
-            texts, power = score_texts(scores)
+            unit = c.metrics[m].get('unit', '')
+            texts, power = score_texts(scores, unit=unit)
             name = metric_names(c.metrics)[m] + (f' ×1e{power}' if power else '')
-            rows.append([Cell(t), Cell(name), *(Cell(x) for x in texts), Cell(score_texts([Score(training_luck(c, t, m)/10**power, n=1)])[0][0])])
+            rows.append([Cell(t), Cell(name), *(Cell(x+loss_mark(c, m, c.reports[n])) for x, n in zip(texts, models)), Cell(score_texts([Score(training_luck(c, t, m)/10**power, n=1)], unit=unit)[0][0])])
             paper = [paper_value(t, metric, n) for n in models] if metric else []
             if any(v is not None for v in paper): rows.append([Cell(''), Cell(f'paper: {metric}' + ' ×1e-4'*(metric == 'style')), *(Cell('' if v is None else f'{v:.{3 if metric == "lpips" else 2}f}') for v in paper), Cell('')])
     return markdown_table(['task', 'metric', *models, 'between seeds'], rows)

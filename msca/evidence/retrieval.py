@@ -22,7 +22,7 @@ from ..base.config import fingerprint
 from ..base.labels import UNLABELLED, InputError
 from ..base.palettes import rgb_to_lab
 from ..data.cache import cached_arrays, scene_keys
-from ..data.datasets import place_of
+from ..data.places import place_of
 from ..data.scene import Scene
 from .tasks import Duplicating, Mirroring, Restyling, Task, fit_scene
 

@@ -11,13 +11,12 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from ..base.labels import InputError
 from ..base.files import save_image
+from ..base.labels import InputError
 from .study import ANSWERS, Session, Study, Trial
 
 # %% ../../nbs/455_evidence.sheets.ipynb #49d623f3
 _GAP, _HEAD = 12, 26  # pixels between pictures, height of a title
-
 
 def trial_sheet(
     study:Study,
@@ -64,7 +63,6 @@ def read_choices(
         if match and int(match[1]) in found: raise InputError(f"{name}, line {i}: question {int(match[1])} is answered twice")
         if match: found[int(match[1])] = match[2]
     return found
-
 
 def enter_answers(
     study:Study,

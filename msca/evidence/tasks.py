@@ -17,7 +17,8 @@ from ..base.labels import InputError, resize_labels
 from ..data.datasets import ProceduralScenes
 from ..data.layouts import procedural_layout
 from ..data.render import render
-from ..data.scene import MAX_SIDE, Scene
+from ..data.scene import Scene
+from ..base.photos import MAX_SIDE
 from ..data.styles import procedural_style
 from ..model.features import STRIDE
 

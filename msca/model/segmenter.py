@@ -24,7 +24,8 @@ from ..base.config import Configuration, whole
 from ..base.files import read_json, write_whole
 from ..base.labels import UNLABELLED, InputError, LabelSet, colorize
 from ..base.weights import build_for, check_stored, check_values, download_weights, fill_features, load_weights_file, stored_table
-from ..data.scene import MAX_SIDE, image_to_tensor
+from ..data.scene import image_to_tensor
+from ..base.photos import MAX_SIDE
 from .features import imagenet_normalize
 
 # %% ../../nbs/240_model.segmenter.ipynb #cbb0cebd

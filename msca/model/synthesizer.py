@@ -35,7 +35,7 @@ class PainterConfig(Configuration):
     spade_kernel:Literal[1, 3, 5] = 1  # γ/β convolution size
     init_gain:above(0) = .02  # Xavier gain of the SPADE blocks
     noise:whole(0, 16) = 0  # channels of noise beside the condition at every scale (the paper has none)
-    padding:Literal['zeros', 'replicate'] = 'zeros'  # what the painter's convolutions find outside the picture: zeros (SPADE's), or its border
+    padding:Literal['zeros', 'replicate'] = 'zeros'  # outside the picture the painter's convolutions find zeros (SPADE's), or its border
     upsampling:Literal['nearest', 'bilinear'] = 'nearest'  # between the painter's blocks: nearest is SPADE's
 
     @classmethod
@@ -58,7 +58,8 @@ class SynthesizerConfig(PainterConfig):
 
     def check(self):
         "The last three image channels of the compact pyramid are the picture's color."
-        if self.backbone == 'compact' and min(self.image_channels) < 4: raise ValueError(f"image_channels is {self.image_channels}; it must be {N_SCALES} whole numbers above 3")
+        if self.backbone == 'compact' and min(self.image_channels) < 4:
+            raise ValueError(f"image_channels is {self.image_channels}; it must be {N_SCALES} whole numbers above 3")
 
     @classmethod
     def compact(cls,
@@ -107,7 +108,8 @@ class SPADEGenerator(nn.Module):
     ):
         super().__init__()
         self.noise, self.upsampling = noise, upsampling
-        self.start = nn.Conv2d(conditions[-1], widths[-1], 3, padding=1, padding_mode=padding)  # our choice: the paper does not say what enters
+        # what enters is our choice: the paper does not say it
+        self.start = nn.Conv2d(conditions[-1], widths[-1], 3, padding=1, padding_mode=padding)
         ins = (*widths[1:], widths[-1])
         self.blocks = nn.ModuleList(SPADEResBlock(i, o, c+noise, h, kernel_size, init_gain, padding)
                                     for i, o, c, h in zip(ins, widths, conditions, hidden))
@@ -267,7 +269,8 @@ class Variant(NamedTuple):
     config:type  # its configuration, a `PainterConfig` with class methods `compact` and `paper`
     model:type  # its network, called with (config, vgg_weights)
 
-VARIANTS = {'msca': 'msca.model.synthesizer', **dict.fromkeys(('gap', 'no-gate', 'no-attention', 'no-attention-literal'), 'msca.relatives.baselines'),
+VARIANTS = {'msca': 'msca.model.synthesizer',
+            **dict.fromkeys(('gap', 'no-gate', 'no-attention', 'no-attention-literal'), 'msca.relatives.baselines'),
             **dict.fromkeys(('spade', 'spade-vae'), 'msca.relatives.spade_vae')}  # name → `Variant`, or the module that will register it
 
 def register_variant(

@@ -17,7 +17,7 @@ from torch.nn.utils import parametrize
 
 from ..base.labels import InputError, LabelSet
 from ..base.weights import HUB_NAME, hub_folder
-from ..data.scene import MAX_SIDE
+from ..base.photos import MAX_SIDE
 from ..model.checkpoint import load_synthesizer, read_config
 from ..model.external import find_segmenter
 from ..model.segmenter import load_segmenter
@@ -44,7 +44,8 @@ def model_folder(
     name = DEFAULT_MODEL if name_or_path is None else str(name_or_path)
     if os.path.isfile(PRETRAINED/name/'config.json') and Path(name).name == name: return PRETRAINED/name
     if name and os.path.isdir(name): return Path(name)
-    if name and os.path.isfile(name): raise InputError(f"{name!r}: is a file; a checkpoint folder or a shipped model ({', '.join(shipped_models())}) is wanted")
+    if name and os.path.isfile(name):
+        raise InputError(f"{name!r}: is a file; a checkpoint folder or a shipped model ({', '.join(shipped_models())}) is wanted")
     if is_on_hub(name): return hub_folder(name)
     raise InputError(f"{name!r}: neither a shipped model ({', '.join(shipped_models()) or 'none installed'}) nor a checkpoint folder")
 

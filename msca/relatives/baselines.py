@@ -119,7 +119,8 @@ class LabelAlignment(MaskedSpatialChannelAttention):
         exemplar_onehot:torch.Tensor,  # c2 at this scale: B×(S+1)×H×W
     ) -> RegionalStyles:  # without masses: there is no softmax to mix in
         "The style of every class."
-        return RegionalStyles(self.aggregate(image_features, self.alpha(exemplar_onehot)), image_features.new_zeros(len(image_features), self.n_slots), global_average(exemplar_labels))
+        return RegionalStyles(self.aggregate(image_features, self.alpha(exemplar_onehot)),
+                              image_features.new_zeros(len(image_features), self.n_slots), global_average(exemplar_labels))
 
     def distribute(self,
         styles:RegionalStyles,  # of one exemplar for each target
@@ -187,7 +188,8 @@ class AlignedSynthesizer(SceneSynthesizer):
         exemplar_onehot:torch.Tensor,  # c2: B×(S+1)×H×W
     ) -> list:  # `RegionalStyles` per scale
         "The exemplar's half."
-        return [align.encode(*inputs) for align, *inputs in zip(self.attention, image_features, label_features, label_scales(exemplar_onehot))]
+        inputs = zip(self.attention, image_features, label_features, label_scales(exemplar_onehot))
+        return [align.encode(*features) for align, *features in inputs]
 
     def distribute(self,
         style:list,  # `RegionalStyles` per scale
@@ -196,7 +198,8 @@ class AlignedSynthesizer(SceneSynthesizer):
         target_onehot:torch.Tensor,  # c1: B×(S+1)×H'×W'
     ) -> list:  # F_x1 per scale
         "The target's half."
-        return [align.distribute(*inputs)[0] for align, *inputs in zip(self.attention, style, label_features, masks, label_scales(target_onehot))]
+        inputs = zip(self.attention, style, label_features, masks, label_scales(target_onehot))
+        return [align.distribute(*features)[0] for align, *features in inputs]
 
 @register_variant('no-attention-literal', SynthesizerConfig)
 class LiterallyAlignedSynthesizer(AlignedSynthesizer):
