@@ -119,7 +119,8 @@ class LabelAlignment(MaskedSpatialChannelAttention):
         exemplar_onehot:torch.Tensor,  # c2 at this scale: B×(S+1)×H×W
     ) -> RegionalStyles:  # without masses: there is no softmax to mix in
         "The style of every class."
-        return RegionalStyles(self.aggregate(image_features, self.alpha(exemplar_onehot)), image_features.new_zeros(len(image_features), self.n_slots), global_average(exemplar_labels))
+        return RegionalStyles(self.aggregate(image_features, self.alpha(exemplar_onehot)),
+                              image_features.new_zeros(len(image_features), self.n_slots), global_average(exemplar_labels))
 
     def distribute(self,
         styles:RegionalStyles,  # of one exemplar for each target
