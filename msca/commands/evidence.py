@@ -234,7 +234,7 @@ def _compare_arguments(p):
     p.add_argument('--device', type=device_name, default='auto', help='auto, cpu, cuda or mps (default: auto)')
     add_scene_options(p)
     add_task_options(p)
-    p.add_argument('--out', required=True, metavar='DIR', 
+    p.add_argument('--out', required=True, metavar='DIR',
                    help='folder for reports/, table.md, table.tex, comparison.json, differences.png and pictures.png; finished reports in it are used again')
 
 def model_names(

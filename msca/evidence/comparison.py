@@ -308,7 +308,7 @@ def comparison_text(
     "Tables with everything that must be known to read them."
     parts = ['# '+' / '.join(c.models), _notes(c), markdown_table(*score_table(c))]
     if len(c.models) > 1:
-        parts += [f'## Difference to {c.reference}', 
+        parts += [f'## Difference to {c.reference}',
                   'Model minus reference, question by question; in bold where the interval does not hold zero.', markdown_table(*difference_table(c))]
     if c.references: parts += ['## References', 'Pictures that no model painted, measured in the same way: what the numbers above are worth.', markdown_table(*reference_table(c))]
     return '\n\n'.join(p.strip() for p in parts)+'\n'
