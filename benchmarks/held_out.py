@@ -7,14 +7,17 @@
 The list, `results/held_out.json`, holds names: 40 photos of SIFT Flow, 20 of LabelMe Facade, 15 of MSRC from the held-out sides of the splits by place, each with four exemplars of
 other places; `--write-list` made it from a seed, and `--full` takes all held-out photos in its place. Exemplars are bare photos: the model's own parser reads them. Measured:
 
-* *mirroring*: every photo from itself, mirrored. LPIPS (VGG, Alex), PSNR, SSIM, color distance, high-frequency energy relative to the truth, copying (how much nearer to the exemplar than to
+* *mirroring*: every photo from itself, mirrored. LPIPS (VGG, Alex), PSNR, SSIM, color distance, high-frequency energy relative to the truth,
+  copying (how much nearer to the exemplar than to
   the truth, LPIPS-Alex), and DeepLab's accuracy on the picture beside that on the photo;
 * *exemplars*: how often the right exemplar comes nearer to the truth than the first of the four others, by color and by LPIPS-Alex;
 * *swaps*: every photo's layout in the style of its four exemplars. Fréchet distance, precision and recall between these pictures and the exemplars' photos, in AlexNet's and in
   EfficientNet-Lite0's pooled features (64 numbers each). Never called FID.
 
-With `--against`, a report of this script or another model, differences are paired over photos, with 95 % bootstrap intervals; for ratios of Fréchet distances the interval comes from leaving out groups of photos with all their swaps.
-The weights folder holds `lpips_vgg_fp16.npz`, `lpips_alex_fp16.npz`, `efficientnet_lite0_fp16.npz` and `deeplab_ade32_int8.npz`; without it networks are downloaded where that is possible, and what
+With `--against`, a report of this script or another model, differences are paired over photos, with 95 % bootstrap intervals; for ratios of
+Fréchet distances the interval comes from leaving out groups of photos with all their swaps.
+The weights folder holds `lpips_vgg_fp16.npz`, `lpips_alex_fp16.npz`, `efficientnet_lite0_fp16.npz` and `deeplab_ade32_int8.npz`; without it
+networks are downloaded where that is possible, and what
 cannot be had is told and left out. `--references` measures pictures that no model painted, in the same way.
 """
 import argparse
@@ -166,7 +169,8 @@ def measure_references(questions, instruments):
         for ref, paint in REFERENCES.items():
             found[ref].rows.append(dict(set=name, name=scene.name) | mirroring_row(instruments, paint(item), item))
             for network in instruments.features:
-                for what, pictures in (('pictures', [paint(o) for o in others]), ('photos', exemplars)): found[ref].add_vectors(network, what, [instruments.vector(network, p) for p in pictures])
+                for what, pictures in (('pictures', [paint(o) for o in others]), ('photos', exemplars)):
+                    found[ref].add_vectors(network, what, [instruments.vector(network, p) for p in pictures])
         print(f"\r{i+1}/{len(questions)}", end='', file=sys.stderr, flush=True)
     print(file=sys.stderr)
     return found
@@ -184,7 +188,8 @@ def mean(values):
 def swap_scores(found):
     "Network → scores of all swaps."
     n = {k: np.asarray(v['pictures']).shape[:2] for k, v in found.vectors.items()}
-    return {net: dict(zip(('frechet', 'precision', 'recall'), found.scores(net))) | dict(pictures=int(np.prod(n[net])), numbers=64, few=bool(np.prod(n[net]) < 640)) for net in found.vectors}
+    return {net: dict(zip(('frechet', 'precision', 'recall'), found.scores(net)))
+            | dict(pictures=int(np.prod(n[net])), numbers=64, few=bool(np.prod(n[net]) < 640)) for net in found.vectors}
 
 
 def summary(found, rows=None):
@@ -194,7 +199,9 @@ def summary(found, rows=None):
     out = dict(photos=len(rows), mirroring={k: mean(col(k)) for k in (*PER_PICTURE, 'deeplab')} | dict(high_frequency_median=float(np.median(col('high_frequency')))))
     if 'color_other' in rows[0]:
         out['right_exemplar_nearer'] = {k: float((col(k) < col(f'{k}_other')).mean()) for k in ('color', 'lpips_alex') if np.isfinite(col(k)).any()}
-        if np.isfinite(col('deeplab')).any(): out['deeplab'] = dict(pictures=float(np.nanmean(col('deeplab'))), photos=float(np.nanmean(col('deeplab_photo'))), ratio=float(np.nanmean(col('deeplab'))/np.nanmean(col('deeplab_photo'))))
+        if np.isfinite(col('deeplab')).any():
+            out['deeplab'] = dict(pictures=float(np.nanmean(col('deeplab'))), photos=float(np.nanmean(col('deeplab_photo'))),
+                                  ratio=float(np.nanmean(col('deeplab'))/np.nanmean(col('deeplab_photo'))))
     return out
 
 
@@ -202,7 +209,7 @@ def by_set(found): return {name: summary(found, [r for r in found.rows if r['set
 
 
 def frechet_ratio(new, old, network, groups=15):
-    "Fréchet distance of one model over the other's, with a 95 % interval from leaving out groups of photos: drawing photos anew would show some twice, which makes distances larger."
+    "One model's Fréchet distance over the other's, its 95 % interval from leaving out groups of photos (drawing anew repeats photos, which makes distances larger)."
     value, n = new.scores(network)[0]/old.scores(network)[0], len(new.rows)
     left_out = [np.flatnonzero(np.arange(n) % groups != g) for g in range(min(groups, n))]
     logs = np.log([new.scores(network, some)[0]/old.scores(network, some)[0] for some in left_out])
@@ -252,7 +259,8 @@ def measured_model(name, questions, instruments):
     if str(name).endswith('.json'): return read_measured(name), Path(name).name, None
     s = Synthesizer.load(name, 'cpu', quiet=True)
     s.size = questions.size
-    return measure_model(lambda scene, exemplar: s(scene, exemplar, size=s.size, exemplar_size=s.size), questions, instruments), s.name, loss_networks(read_config(model_folder(name)))
+    return measure_model(lambda scene, exemplar: s(scene, exemplar, size=s.size, exemplar_size=s.size),
+                         questions, instruments), s.name, loss_networks(read_config(model_folder(name)))
 
 
 def arguments():
@@ -276,8 +284,10 @@ def arguments():
 
 def made_by(a, start):
     argv = ' '.join({a.data: '$MSCA_DATA', a.weights: '$MSCA_WEIGHTS'}.get(x, x) for x in sys.argv[1:])
-    return dict(command=f'python benchmarks/held_out.py {argv}', list='all held-out photos' if a.full else str(LIST.relative_to(ROOT)), seed=SEED, data='SIFT Flow, LabelMe Facade, MSRC v2 (outdoor), held out by place',
-                date=time.strftime('%Y-%m-%d'), hardware=f'one thread of a shared CPU, nice {os.nice(0)}', torch=torch.__version__, seconds=round(time.time()-start), cpu_seconds=round(time.process_time()), ssim=PROTOCOL['ssim'])
+    return dict(command=f'python benchmarks/held_out.py {argv}', list='all held-out photos' if a.full else str(LIST.relative_to(ROOT)),
+                seed=SEED, data='SIFT Flow, LabelMe Facade, MSRC v2 (outdoor), held out by place',
+                date=time.strftime('%Y-%m-%d'), hardware=f'one thread of a shared CPU, nice {os.nice(0)}', torch=torch.__version__,
+                seconds=round(time.time()-start), cpu_seconds=round(time.process_time()), ssim=PROTOCOL['ssim'])
 
 
 def main():
@@ -286,7 +296,8 @@ def main():
     torch.set_num_threads(1)
     held_out = sides(a.data)
     if a.write_list:
-        LIST.write_text(json.dumps(dict(what='held-out photos, each with four exemplars of other places', command='python benchmarks/held_out.py --write-list --data $MSCA_DATA', seed=SEED, sets=drawn_list(held_out, NUMBERS)), indent=1)+'\n')
+        LIST.write_text(json.dumps(dict(what='held-out photos, each with four exemplars of other places',
+                                        command='python benchmarks/held_out.py --write-list --data $MSCA_DATA', seed=SEED, sets=drawn_list(held_out, NUMBERS)), indent=1)+'\n')
         return
     chosen = drawn_list(held_out, {}) if a.full else json.loads(LIST.read_text())['sets']
     check_list(chosen, held_out)

@@ -24,7 +24,8 @@ def models(args):
     for name, notice in shipped_models().items():
         folder = PRETRAINED/name
         about, mib = read_config(folder), sum(f.stat().st_size for f in folder.glob('*.safetensors'))/2**20
-        print(f"{name}{' (default)' if name == DEFAULT_MODEL else ''}: {len(about['label_set']['classes'])} classes, {about['size']}×{about['size']} pixels, {mib:.1f} MiB; {notice}")
+        print(f"{name}{' (default)' if name == DEFAULT_MODEL else ''}: {len(about['label_set']['classes'])} classes, "
+              f"{about['size']}×{about['size']} pixels, {mib:.1f} MiB; {notice}")
         print(f"  {folder/'MODEL_CARD.md'}")
 
 # %% ../../nbs/970_commands.model.ipynb #1c30275d
@@ -123,7 +124,8 @@ def _formats(text):
 def _export_arguments(p):
     add_model_option(p)
     p.add_argument('--out', required=True, metavar='DIR', help='folder for synthesizer.onnx, synthesizer.pt2, the same of the parser, model.json and paint.py')
-    p.add_argument('--format', type=_formats, default=('onnx', 'torch'), metavar='A,B', help='onnx (for any runtime), torch (a torch.export program), or both (default: onnx,torch)')
+    p.add_argument('--format', type=_formats, default=('onnx', 'torch'), metavar='A,B',
+                   help='onnx (for any runtime), torch (a torch.export program), or both (default: onnx,torch)')
     p.add_argument('--vgg-weights', default='imagenet', metavar='FILE', help='local VGG-19 weights, for models of the paper configuration (default: download)')
 
 def _earlier_export(folder):
