@@ -193,6 +193,7 @@ STATE = dict(config='{}', position=dict(phase=0, epoch=0, batch=0), iteration=3,
                                   dict(config='x'), dict(config='[]'), dict(config='[' * 10**5), dict(networks=[]), dict(opts=None), dict(scalers=None), dict(best=None)])
 def test_states_of_other_parts_are_refused(tmp_path, part):
     import torch
+
     from msca.learning.states import kept_states, newest_state
     torch.save(STATE, tmp_path/'training.pt')
     assert newest_state(tmp_path)[1] == STATE
