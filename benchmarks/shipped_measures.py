@@ -32,8 +32,8 @@ from PIL import Image, ImageFilter
 from msca import SCENE_LABELS, Synthesizer
 from msca.base.labels import UNLABELLED
 from msca.base.palettes import rgb_to_lab
-from msca.data.places import place_of
 from msca.data.layouts import procedural_layout
+from msca.data.places import place_of
 from msca.data.published import open_dataset
 from msca.data.render import render
 from msca.data.styles import procedural_style

@@ -32,8 +32,8 @@ from msca.pretrained.models import model_folder, shipped_models
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT/'benchmarks'))
-import deeplab  # noqa: E402
-import held_out  # noqa: E402
+import deeplab
+import held_out
 
 torch.set_num_threads(1)
 DATA, WEIGHTS = os.environ.get('MSCA_DATA'), os.environ.get('MSCA_WEIGHTS')
