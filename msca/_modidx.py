@@ -494,6 +494,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                         'msca.commands.training._Given': ('commands.training.html#_given', 'msca/commands/training.py'),
                                         'msca.commands.training._add_format': ( 'commands.training.html#_add_format',
                                                                                 'msca/commands/training.py'),
+                                        'msca.commands.training._add_start': ( 'commands.training.html#_add_start',
+                                                                               'msca/commands/training.py'),
                                         'msca.commands.training._check_arguments': ( 'commands.training.html#_check_arguments',
                                                                                      'msca/commands/training.py'),
                                         'msca.commands.training._check_train': ( 'commands.training.html#_check_train',

@@ -85,6 +85,16 @@ def _add_format(p):
     p.add_argument('--palette', metavar='FILE',
                    help='colors in which the label maps are painted, as in msca synth (default: the maps hold ids)')
 
+def _add_start(start):
+    start.add_argument('--init', metavar='MODEL', help='start from the synthesizer of this checkpoint or shipped model (msca models), with its size '
+                                                       'and, where the classes are the same, its parser')
+    start.add_argument('--finetune', metavar='MODEL', help="the short way to a model for photos of one's own: --init MODEL, the classes matched by name "
+                                                           "where MODEL knows the shared 17, and no pre-training")
+    start.add_argument('--parser-weights', metavar='FILE',
+                       help="local SqueezeNet 1.0 weights from which the parser's encoder starts (default: at random)")
+    start.add_argument('--vgg-weights', default='imagenet', metavar='FILE',
+                       help='local VGG-19 weights for the paper configuration (default: download)')
+
 def _train_arguments(p):
     data, recipe, start = (p.add_argument_group(t) for t in ('data', 'recipe', 'start'))
     data.add_argument('--data', nargs='+', default=[], metavar='DIR',
@@ -120,14 +130,7 @@ def _train_arguments(p):
     p.add_argument('--tensorboard', action='store_true',
                    help='also write the numbers and sample pictures for TensorBoard, to RUN/tensorboard')
     recipe.add_argument('--device', type=device_name, default='auto', help='auto, cpu, cuda or mps (default: auto)')
-    start.add_argument('--init', metavar='MODEL', help='start from the synthesizer of this checkpoint or shipped model (msca models), with its size '
-                                                       'and, where the classes are the same, its parser')
-    start.add_argument('--finetune', metavar='MODEL', help="the short way to a model for photos of one's own: --init MODEL, the classes matched by name "
-                                                           "where MODEL knows the shared 17, and no pre-training")
-    start.add_argument('--parser-weights', metavar='FILE',
-                       help="local SqueezeNet 1.0 weights from which the parser's encoder starts (default: at random)")
-    start.add_argument('--vgg-weights', default='imagenet', metavar='FILE',
-                       help='local VGG-19 weights for the paper configuration (default: download)')
+    _add_start(start)
 
 def _train_parser():
     p = argparse.ArgumentParser()
