@@ -23,7 +23,7 @@ from msca.learning.history import read_history
 from msca.learning.states import kept_states
 from msca.model.segmenter import load_segmenter
 from msca.pretrained.models import model_folder
-from msca.relatives.baselines import variant_recipe
+from msca.relatives.ablations import variant_recipe
 
 KEPT = 'phase', 'iteration', 'held_out_l1', 'held_out_l1_other', 'column_spread'
 

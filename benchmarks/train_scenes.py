@@ -33,7 +33,7 @@ from msca.learning.callbacks import EMA, recompute_batchnorm
 from msca.learning.discriminators import PixelDiscriminator
 from msca.learning.losses import PerceptualLoss, color_loss, hinge_discriminator, hinge_generator
 from msca.learning.samples import PhotoStore
-from msca.learning.semantic import (
+from msca.learning.semantic_discriminator import (
     SemanticConfig,
     SemanticDiscriminator,
     class_weights,

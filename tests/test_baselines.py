@@ -24,7 +24,7 @@ from msca.model.checkpoint import load_synthesizer, save_synthesizer
 from msca.model.synthesizer import VARIANTS, SynthesizerConfig, build_synthesizer, find_variant, join_styles
 from msca.model.tiles import cut_tiles, encode_in_tiles, paint_in_tiles
 from msca.pretrained.models import fold_spectral_norm
-from msca.relatives.baselines import RECIPES, variant_recipe
+from msca.relatives.ablations import RECIPES, variant_recipe
 from msca.relatives.spade_vae import VAEConfig
 from msca.steering.explain import explain_synthesis
 from msca.steering.interpolation import interpolate_styles, read_target
@@ -142,7 +142,7 @@ from msca.model.checkpoint import load_synthesizer
 root = Path({str(tmp_path)!r})
 c1, x2, c2, pictures = torch.load(root/'pictures.pt')
 load_synthesizer(root/'msca')
-assert not {{'msca.relatives.baselines', 'msca.relatives.spade_vae', 'fastai'}} & set(sys.modules)
+assert not {{'msca.relatives.ablations', 'msca.relatives.spade_vae', 'fastai'}} & set(sys.modules)
 for name, picture in pictures.items():
     model, _, meta = load_synthesizer(root/name)
     assert meta['variant'] == model.variant == name and not model.training
@@ -157,7 +157,7 @@ def test_checkpoints_that_lie(tmp_path):
     save_synthesizer(toy('spade'), SCENE_LABELS, 32, tmp_path/'spade')
     save_synthesizer(toy('gap'), SCENE_LABELS, 32, tmp_path/'gap')
     for folder, variant, says in (('spade', 'spade-vae', 'fit'), ('gap', 'msca', 'fit'), ('gap', 'spade', 'unknown configuration fields'),
-                                  ('gap', 'antigravity', 'no variant'), ('gap', 'msca.relatives.baselines', 'no variant'),
+                                  ('gap', 'antigravity', 'no variant'), ('gap', 'msca.relatives.ablations', 'no variant'),
                                   ('gap', ['gap'], 'no variant')):
         path = tmp_path/folder/'config.json'
         good = path.read_text()

@@ -151,7 +151,7 @@ def weight_files(
     args,  # what argparse read
 ) -> dict:  # option → fingerprint of the file
     "Which local weights the metrics have."
-    from msca.base.config import fingerprint
+    from msca.base.schema import fingerprint
     files = {n: getattr(args, n) for n in ('weights', *(f'{k}_weights' for k in WEIGHTS))}
     return {n: fingerprint(Path(f).read_bytes()) for n, f in files.items() if f not in (None, 'imagenet')}
 
@@ -380,7 +380,7 @@ def check_series(
 ):
     "Fail, before anything is read, at models, seeds or updates that cannot be."
     from msca.evidence.reproduce import TRAINED, Plan, fitted_schedule
-    from msca.relatives.baselines import variant_recipe
+    from msca.relatives.ablations import variant_recipe
     plan = Plan(args.models or TRAINED, args.seeds, args.config, {}, 1, 1, 1, '')
     for name in plan.models: variant_recipe(name, config)
     if args.updates: fitted_schedule(config, args.updates, 1_000_000)
@@ -388,7 +388,7 @@ def check_series(
 def _series_materials(args, config, device):
     "Scenes, parser and recipes of a series; what it learns from, in words."
     from msca.evidence.reproduce import Materials, usable_photos
-    from msca.relatives.baselines import variant_recipe
+    from msca.relatives.ablations import variant_recipe
     train, valid, words = series_scenes(args, config.size)
     parser = series_segmenter(args, Path(args.out), train, valid, config.size, device)
     return usable_photos(config, args.config, Materials(train, valid, train.label_set, parser.parse, variant_recipe, device, args.vgg_weights)), words

@@ -18,7 +18,7 @@ from dataclasses import dataclass, fields, make_dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args, get_origin
 
-from ..base.config import Configuration, field_comments, number, read_value, whole
+from ..base.schema import Configuration, field_comments, number, read_value, whole
 from ..base.labels import SCENE_LABELS, InputError
 from .options import SEED, TRAINING_SIDE, CommandFailed, check_inputs, check_writable, device_name, progress_bar, whole_number
 from ..data.check import check_dataset
@@ -261,7 +261,7 @@ def epoch_lines(
     bars:bool=None,  # whether fastai draws its own bars and table; None: on a terminal
 ):  # a fastai callback
     "Says what is trained now and, where there are no bars, how every epoch went."
-    from msca.learning.loop import Callback
+    from msca.learning.quiet_fastai import Callback
     bars = sys.stdout.isatty() if bars is None else bars
 
     class EpochLines(Callback):
@@ -323,7 +323,7 @@ def chosen_model(
     "The model that is wanted; what the command line leaves open about noise, padding and upsampling is as in the model to start from."
     from msca.model.checkpoint import read_config
     from msca.model.synthesizer import find_variant
-    from msca.relatives.baselines import variant_recipe
+    from msca.relatives.ablations import variant_recipe
     variant, config = variant_recipe(args.variant, config)
     start = read_config(args.init)['synthesizer'] if args.init else {}
     shape = {k: start.get(k) if getattr(args, k) is None else getattr(args, k) for k in ('noise', 'padding', 'upsampling')}
@@ -352,7 +352,7 @@ def trained_segmenter(
     cache=None,  # cache folder for decoded photos; None: keep them in memory
 ):  # `SceneSegmenter`
     "The run's parser: loaded where it is there already, otherwise trained and saved."
-    from msca.learning.loop import default_device
+    from msca.learning.quiet_fastai import default_device
     from msca.learning.segmenter_training import train_segmenter
     from msca.model.segmenter import SegmenterConfig, load_segmenter, save_segmenter
     if (folder/'parser.json').exists(): return load_segmenter(folder)[0].to(device)

@@ -23,7 +23,7 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader
 
-from ..base.config import fingerprint
+from ..base.schema import fingerprint
 from ..base.files import save_image, write_whole
 from ..base.labels import InputError, one_hot
 from ..data.cache import scene_keys

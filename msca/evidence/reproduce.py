@@ -25,12 +25,12 @@ import numpy as np
 import torch
 from torch.utils.data import Subset
 
-from ..base.config import Configuration, whole
+from ..base.schema import Configuration, whole
 from ..base.files import write_whole
 from ..base.labels import InputError
 from .comparison import Cell, Comparison, loss_mark, markdown_table, metric_names, score_texts
 from .report import Score, bootstrap_mean
-from ..learning.loop import Callback
+from ..learning.quiet_fastai import Callback
 from ..learning.recipe import TrainingConfig, phases
 from ..learning.run import TrainingRun
 from ..learning.states import kept_states
@@ -183,7 +183,7 @@ class Materials(NamedTuple):
     valid:object  # source of held-out scenes
     label_set:object  # their classes
     segmenter:Callable  # list of photos → list of maps, for exemplars
-    recipe_of:Callable  # (model's name, the full model's `TrainingConfig`) → (variant, its own), as `msca.relatives.baselines.variant_recipe`
+    recipe_of:Callable  # (model's name, the full model's `TrainingConfig`) → (variant, its own), as `msca.relatives.ablations.variant_recipe`
     device:object = 'cpu'  # where networks are
     vgg_weights:str = 'imagenet'  # for the paper's shape: 'imagenet' or a local file
 

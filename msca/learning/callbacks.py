@@ -12,15 +12,15 @@ from math import inf
 import torch
 from torch import nn
 
-from ..base.config import fingerprint
+from ..base.schema import fingerprint
 from ..base.processes import average_gradients, broadcast_state
 from .backbones import Backbone
 from .discriminators import PixelDiscriminator
-from .loop import Callback, CancelStepException
+from .quiet_fastai import Callback, CancelStepException
 from .losses import color_loss, feature_matching, hinge_discriminator, hinge_generator, texture_loss, weighted_mean
 from .recipe import LossWeights
 from .samples import CROSS, SELF
-from .semantic import (SemanticConfig, SemanticDiscriminator, class_weights, label_ids, painted_loss,
+from .semantic_discriminator import (SemanticConfig, SemanticDiscriminator, class_weights, label_ids, painted_loss,
                                     semantic_accuracy, true_class_loss)
 
 # %% ../../nbs/340_learning.callbacks.ipynb #619ffa44

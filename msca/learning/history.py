@@ -24,7 +24,7 @@ from ..base.files import regular_file, write_whole
 from ..base.labels import InputError, plain_text
 from ..base.processes import is_main, mean_over_processes
 from ..data.scene import tensor_to_image
-from .loop import Callback
+from .quiet_fastai import Callback
 from ..model.attention import attention_entropy
 from ..model.features import N_SCALES
 

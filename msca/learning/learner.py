@@ -16,7 +16,7 @@ from torch import nn
 from ..base.labels import InputError
 from ..base.processes import rank
 from .callbacks import Autocast, DiscriminatorStep, GeneratorCadence, GeneratorLoss, Gradually
-from .loop import Callback, CancelBackwardException, CancelStepException, Learner, OptimWrapper
+from .quiet_fastai import Callback, CancelBackwardException, CancelStepException, Learner, OptimWrapper
 from .recipe import TrainingConfig
 from ..model.features import N_SCALES, image_scales
 from ..model.synthesizer import SceneSynthesizer

@@ -9,7 +9,7 @@ __all__ = ['RECIPES', 'MAY_CHANGE', 'LossWeights', 'TrainingConfig', 'Phase', 'p
 from dataclasses import dataclass
 from typing import Literal
 
-from ..base.config import Configuration, above, number, several, whole
+from ..base.schema import Configuration, above, number, several, whole
 
 # %% ../../nbs/300_learning.recipe.ipynb #774df8fa
 @dataclass(frozen=True)

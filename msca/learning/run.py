@@ -27,7 +27,7 @@ from .callbacks import LossGuard, TrainingDiverged, recompute_batchnorm
 from .history import RunLog, trim_history
 from .launch import fit_together
 from .learner import EpochPosition, pretraining_learner, synthesis_learner
-from .loop import Callback, CancelFitException
+from .quiet_fastai import Callback, CancelFitException
 from .networks import build_networks, build_perceptual
 from .recipe import MAY_CHANGE, TrainingConfig, phases, recipe_line, schedule_lines
 from .samples import PhotoStore, fits_stages, stage_loaders

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from fastcore.basics import patch
 from torch import nn
 
-from ..base.config import Configuration, above, several, whole
+from ..base.schema import Configuration, above, several, whole
 from ..base.labels import InputError
 from .attention import AttentionMaps, MaskedSpatialChannelAttention
 from .features import N_SCALES, STRIDE, CompactPyramid, ImagePyramid, LabelPyramid, VGGPyramid
@@ -270,7 +270,7 @@ class Variant(NamedTuple):
     model:type  # its network, called with (config, vgg_weights)
 
 VARIANTS = {'msca': 'msca.model.synthesizer',
-            **dict.fromkeys(('gap', 'no-gate', 'no-attention', 'no-attention-literal'), 'msca.relatives.baselines'),
+            **dict.fromkeys(('gap', 'no-gate', 'no-attention', 'no-attention-literal'), 'msca.relatives.ablations'),
             **dict.fromkeys(('spade', 'spade-vae'), 'msca.relatives.spade_vae')}  # name → `Variant`, or the module that will register it
 
 def register_variant(

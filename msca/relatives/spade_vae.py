@@ -13,12 +13,12 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from ..base.config import number, several, whole
+from ..base.schema import number, several, whole
 from ..base.labels import InputError
 from ..model.features import N_SCALES
 from ..model.spade import init_spade_
 from ..model.synthesizer import PainterConfig, SPADEGenerator, register_variant
-from .baselines import label_scales
+from .ablations import label_scales
 
 # %% ../../nbs/710_relatives.spade_vae.ipynb #aa4daa05
 @dataclass(frozen=True)
