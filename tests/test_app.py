@@ -323,7 +323,7 @@ def test_a_stroke_is_painted_and_taken_back(page, studio):
     for _ in range(2): undo.click()
     shows(page, 1, before)
     wait(lambda: not undo.is_enabled())
-    assert (saved_layout(page) == coast).all()
+    wait(lambda: (saved_layout(page) == coast).all())
 
 
 @needs_browser

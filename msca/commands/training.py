@@ -289,7 +289,7 @@ def inherited_size(
     args,  # what argparse read for `msca train`
 ) -> dict:  # 'size' → N; empty where nothing is started from
     "The size of the model to start from."
-    if not args.init: return {}
+    if not getattr(args, 'init', None): return {}
     from msca.model.checkpoint import read_config
     return dict(size=read_config(args.init)['size'])
 

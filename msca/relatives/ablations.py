@@ -120,7 +120,7 @@ class LabelAlignment(MaskedSpatialChannelAttention):
     ) -> RegionalStyles:  # without masses: there is no softmax to mix in
         "The style of every class."
         return RegionalStyles(self.aggregate(image_features, self.alpha(exemplar_onehot)),
-                              image_features.new_zeros(len(image_features), self.n_slots), global_average(exemplar_labels))
+                              image_features.new_zeros(image_features.shape[0], self.n_slots), global_average(exemplar_labels))
 
     def distribute(self,
         styles:RegionalStyles,  # of one exemplar for each target
