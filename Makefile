@@ -8,7 +8,7 @@ export OMP_NUM_THREADS ?= 1
 export MPLBACKEND ?= Agg
 export MSCA_CACHE ?= $(abspath .cache)
 
-.PHONY: demo test test-long lint mend coverage figures browser notebooks readme docs clean
+.PHONY: demo test test-long fuzz lint mend coverage figures browser notebooks readme docs clean
 
 $(VENV)/ready: settings.ini setup.py pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -27,6 +27,10 @@ test: $(VENV)/ready browser lint
 test-long: $(VENV)/ready browser lint
 	PATH="$(BIN):$$PATH" $(BIN)/nbdev-test --n-workers 2 --flags slow
 	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest -rs -n 2 --dist loadfile tests
+
+# ten thousand damaged and odd files for every reader and command; `make test` has a short form
+fuzz: $(VENV)/ready
+	$(BIN)/python tests/fuzzing.py --out results/fuzz.json
 
 # style of notebooks, modules, tests and scripts; `make mend` mends what a program can
 lint: $(VENV)/ready

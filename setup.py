@@ -8,7 +8,8 @@ config = ConfigParser(delimiters=["="], interpolation=None)
 config.read(Path(__file__).parent / "settings.ini", encoding="utf-8")
 cfg = config["DEFAULT"]
 
-extras = {name: cfg[f"{name}_requirements"].split() for name in ("app", "evidence", "distributed", "export", "scenes", "huggingface", "photos", "annotations")}  # `dev` has them all
+# `dev` has them all
+extras = {name: cfg[f"{name}_requirements"].split() for name in ("app", "evidence", "distributed", "export", "scenes", "huggingface", "photos", "annotations")}
 
 setup(
     name=cfg["lib_name"], version=cfg["version"], description=cfg["description"], author=cfg["author"],

@@ -1,6 +1,7 @@
 """Keep what a series of `msca reproduce table1` found, without its models: `python benchmarks/collect_table1.py SERIES results/table1-NAME --command "msca reproduce …"`.
 
-Copies tables and plots, writes `pictures.jpg`, and puts the held-out error of every training (with its photo's own exemplar and with another's) into `curves.json`, with the entropies of the attentions at its end.
+Copies tables and plots, writes `pictures.jpg`, and puts the held-out error of every training (with its photo's own exemplar and with another's)
+into `curves.json`, with the entropies of the attentions at its end.
 """
 import argparse
 import json

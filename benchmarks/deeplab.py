@@ -12,11 +12,14 @@ from torch import nn
 from msca.base.labels import UNLABELLED, InputError
 from msca.base.weights import load_weights_file
 
-CLASSES = ('other', 'wall', 'building', 'sky', 'floor', 'tree', 'ceiling', 'road', 'bed', 'windowpane', 'grass', 'cabinet', 'sidewalk', 'person', 'earth', 'door', 'table', 'mountain',
+CLASSES = ('other', 'wall', 'building', 'sky', 'floor', 'tree', 'ceiling', 'road', 'bed', 'windowpane',
+           'grass', 'cabinet', 'sidewalk', 'person', 'earth', 'door', 'table', 'mountain',
            'plant', 'curtain', 'chair', 'car', 'water', 'painting', 'sofa', 'shelf', 'house', 'sea', 'mirror', 'rug', 'field', 'armchair')  # the network's, in order
 COMMON = {  # what both sides can tell apart → (classes of the shared label set, the network's classes)
-    'sky': ('sky', 'sky'), 'mountain': ('mountain rock', 'mountain'), 'water': ('water', 'water sea'), 'grass': ('grass field', 'grass field earth'), 'tree': ('tree plant', 'tree plant'),
-    'road': ('road', 'road'), 'pavement': ('pavement', 'sidewalk floor'), 'building': ('building window door', 'building house wall windowpane door'), 'vehicle': ('vehicle', 'car'),
+    'sky': ('sky', 'sky'), 'mountain': ('mountain rock', 'mountain'), 'water': ('water', 'water sea'),
+    'grass': ('grass field', 'grass field earth'), 'tree': ('tree plant', 'tree plant'),
+    'road': ('road', 'road'), 'pavement': ('pavement', 'sidewalk floor'),
+    'building': ('building window door', 'building house wall windowpane door'), 'vehicle': ('vehicle', 'car'),
     'person': ('person', 'person')}  # sand is left out: the network calls it sea
 BLOCKS = ((16, 1, 1, 1), (24, 6, 2, 1), (24, 6, 1, 1), (32, 6, 2, 1), (32, 6, 1, 1), (32, 6, 1, 1), (64, 6, 2, 1), (64, 6, 1, 1), (64, 6, 1, 1), (64, 6, 1, 1), (96, 6, 1, 1),
           (96, 6, 1, 1), (96, 6, 1, 1), (160, 6, 1, 1), (160, 6, 1, 2), (160, 6, 1, 2), (320, 6, 1, 2))  # channels, widening, stride, dilation

@@ -1,21 +1,25 @@
 """Measure a model on a fixed list of photos that no training saw, and compare it with another one, photo by photo.
 
-    python benchmarks/held_out.py --model scenes-256 --data $MSCA_DATA --weights $MSCA_WEIGHTS --out results/held-out-scenes-256.json
-    python benchmarks/held_out.py --model RUN/best --against results/held-out-scenes-256.json --data $MSCA_DATA --weights $MSCA_WEIGHTS --out results/held-out-new.json
-    python benchmarks/held_out.py --references --data $MSCA_DATA --weights $MSCA_WEIGHTS --out results/held-out-references.json
+    W="--data $MSCA_DATA --weights $MSCA_WEIGHTS"
+    python benchmarks/held_out.py --model scenes-256 $W --out results/held-out-scenes-256.json
+    python benchmarks/held_out.py --model RUN/best --against results/held-out-scenes-256.json $W --out results/held-out-new.json
+    python benchmarks/held_out.py --references $W --out results/held-out-references.json
 
-The list, `results/held_out.json`, holds names: 40 photos of SIFT Flow, 20 of LabelMe Facade, 15 of MSRC from the held-out sides of the splits by place, each with four exemplars of
-other places; `--write-list` made it from a seed, and `--full` takes all held-out photos in its place. Exemplars are bare photos: the model's own parser reads them. Measured:
+The list, `results/held_out.json`, holds names: 40 photos of SIFT Flow, 20 of LabelMe Facade, 15 of MSRC from the held-out sides of the splits by
+place, each with four exemplars of other places; `--write-list` made it from a seed, and `--full` takes all held-out photos in its place. Exemplars
+are bare photos: the model's own segmenter reads them. Measured:
 
-* *mirroring*: every photo from itself, mirrored. LPIPS (VGG, Alex), PSNR, SSIM, color distance, high-frequency energy relative to the truth, copying (how much nearer to the exemplar than to
-  the truth, LPIPS-Alex), and DeepLab's accuracy on the picture beside that on the photo;
+* *mirroring*: every photo from itself, mirrored. LPIPS (VGG, Alex), PSNR, SSIM, color distance, high-frequency energy relative to the truth, copying
+  (how much nearer to the exemplar than to the truth, LPIPS-Alex), and DeepLab's accuracy on the picture beside that on the photo;
 * *exemplars*: how often the right exemplar comes nearer to the truth than the first of the four others, by color and by LPIPS-Alex;
-* *swaps*: every photo's layout in the style of its four exemplars. Fréchet distance, precision and recall between these pictures and the exemplars' photos, in AlexNet's and in
-  EfficientNet-Lite0's pooled features (64 numbers each). Never called FID.
+* *swaps*: every photo's layout in the style of its four exemplars. Fréchet distance, precision and recall between these pictures and the exemplars'
+  photos, in AlexNet's and in EfficientNet-Lite0's pooled features (64 numbers each). Never called FID.
 
-With `--against`, a report of this script or another model, differences are paired over photos, with 95 % bootstrap intervals; for ratios of Fréchet distances the interval comes from leaving out groups of photos with all their swaps.
-The weights folder holds `lpips_vgg_fp16.npz`, `lpips_alex_fp16.npz`, `efficientnet_lite0_fp16.npz` and `deeplab_ade32_int8.npz`; without it networks are downloaded where that is possible, and what
-cannot be had is told and left out. `--references` measures pictures that no model painted, in the same way.
+With `--against`, a report of this script or another model, differences are paired over photos, with 95 % bootstrap intervals; for ratios of Fréchet
+distances the interval comes from leaving out groups of photos with all their swaps. The weights folder holds `lpips_vgg_fp16.npz`,
+`lpips_alex_fp16.npz`, `efficientnet_lite0_fp16.npz` and `deeplab_ade32_int8.npz`; without it networks are downloaded where that is possible, and what
+cannot be had is told and left out. `--references` measures pictures that no model painted, in the same way. A run that was stopped goes on with the
+same command: what was measured lies in OUT.part until the end.
 """
 import argparse
 import json
@@ -23,6 +27,7 @@ import os
 import sys
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +37,7 @@ from PIL import ImageOps
 
 from msca import SCENE_LABELS, Synthesizer
 from msca.base.labels import InputError
+from msca.data.cache import weights_digest
 from msca.data.places import place_of
 from msca.data.published import open_dataset
 from msca.evidence.distributions import coverage, frechet_distance
@@ -81,16 +87,17 @@ def check_list(chosen, held_out):
 class Questions:
     "The photos of the list, at one size."
     def __init__(self, chosen, held_out, size):
-        self.chosen, self.held_out, self.size, self.numbers = chosen, held_out, size, {n: {p: i for i, p in enumerate(s.names)} for n, s in held_out.items()}
+        self.held_out, self.size, self.numbers = held_out, size, {n: {p: i for i, p in enumerate(s.names)} for n, s in held_out.items()}
+        self.names = [(name, photo, exemplars) for name, photos in chosen.items() for photo, exemplars in photos.items()]
 
     def scene(self, name, photo): return fit_scene(self.held_out[name][self.numbers[name][photo]], self.size)
 
-    def __iter__(self):
-        "(set, `Scene`, its exemplars' photos)."
-        for name, photos in self.chosen.items():
-            for photo, exemplars in photos.items(): yield name, self.scene(name, photo), [self.scene(name, x).image for x in exemplars]
+    def __len__(self): return len(self.names)
 
-    def __len__(self): return sum(map(len, self.chosen.values()))
+    def __getitem__(self, i):
+        "(the photo's `Scene`, its exemplars' `Scene`s)."
+        name, photo, exemplars = self.names[i]
+        return self.scene(name, photo), [self.scene(name, x) for x in exemplars]
 
 
 class Instruments:
@@ -130,9 +137,7 @@ def question(scene):
 
 class Measured:
     "Rows of a model, one per photo, and feature vectors of its swaps."
-    def __init__(self): self.rows, self.vectors = [], {}  # network → {'pictures', 'photos'} → photos×exemplars×64
-
-    def add_vectors(self, network, what, vectors): self.vectors.setdefault(network, {}).setdefault(what, []).append(vectors)
+    def __init__(self, rows=(), vectors=None): self.rows, self.vectors = list(rows), vectors or {}  # network → {'pictures', 'photos'} → photos×exemplars×64
 
     def scores(self, network, photos=slice(None)):
         "Fréchet distance, precision and recall of the swaps of some photos."
@@ -140,36 +145,46 @@ class Measured:
         return frechet_distance(pictures, true), coverage(pictures, true), coverage(true, pictures)
 
 
-def measure_model(s, questions, instruments):
-    "Paint and measure everything."
-    found = Measured()
-    for i, (name, scene, exemplars) in enumerate(questions):
-        item, judge = question(scene), instruments.judge
-        picture, swaps = s(scene, item.exemplar), [s(scene, x) for x in exemplars]
-        row = dict(set=name, name=scene.name) | mirroring_row(instruments, picture, item)
-        row |= {f'{n}_other': instruments(n, swaps[0], scene.image) for n in ('lpips_alex', 'color')}
-        row |= dict(deeplab_photo=judge.accuracy(scene.image, scene.labels) if judge else float('nan'))
-        found.rows.append(row)
-        for network in instruments.features:
-            for what, pictures in (('pictures', swaps), ('photos', exemplars)): found.add_vectors(network, what, [instruments.vector(network, p) for p in pictures])
-        print(f"\r{i+1}/{len(questions)}", end='', file=sys.stderr, flush=True)
-    print(file=sys.stderr)
-    return found
+def vectors_of(instruments, pictures, photos):
+    "Network → feature vectors of painted pictures and of photos."
+    return {net: {k: [instruments.vector(net, p).tolist() for p in v] for k, v in (('pictures', pictures), ('photos', photos))} for net in instruments.features}
 
 
-def measure_references(questions, instruments):
-    "Name → `Measured`, for pictures that nobody painted; their sets are made of the exemplars' photos, as a model's are of swaps."
-    found = {name: Measured() for name in REFERENCES}
-    for i, (name, scene, exemplars) in enumerate(questions):
-        item = question(scene)
-        others = [question(questions.scene(name, x)) for x in questions.chosen[name][scene.name]]
-        for ref, paint in REFERENCES.items():
-            found[ref].rows.append(dict(set=name, name=scene.name) | mirroring_row(instruments, paint(item), item))
-            for network in instruments.features:
-                for what, pictures in (('pictures', [paint(o) for o in others]), ('photos', exemplars)): found[ref].add_vectors(network, what, [instruments.vector(network, p) for p in pictures])
-        print(f"\r{i+1}/{len(questions)}", end='', file=sys.stderr, flush=True)
-    print(file=sys.stderr)
-    return found
+def ask_model(s, instruments, scene, exemplars):
+    "What is measured of a model on one photo: (row, vectors)."
+    item, judge, photos = question(scene), instruments.judge, [x.image for x in exemplars]
+    picture, swaps = s(scene, item.exemplar), [s(scene, x) for x in photos]
+    row = mirroring_row(instruments, picture, item) | {f'{n}_other': instruments(n, swaps[0], scene.image) for n in ('lpips_alex', 'color')}
+    return row | dict(deeplab_photo=judge.accuracy(scene.image, scene.labels) if judge else float('nan')), vectors_of(instruments, swaps, photos)
+
+
+def ask_reference(paint, instruments, scene, exemplars):
+    "The same of pictures that nobody painted; their sets are made of the exemplars' photos, as a model's are of swaps."
+    item = question(scene)
+    return mirroring_row(instruments, paint(item), item), vectors_of(instruments, [paint(question(x)) for x in exemplars], [x.image for x in exemplars])
+
+
+def lines_of(part, key):
+    "What a run of the same kind that was stopped has written, but for a line that was cut short."
+    text = part.read_text() if part.is_file() else ''
+    lines = [json.loads(line) for line in text[:text.rfind('\n')+1].splitlines()]
+    return lines[1:] if lines and lines[0] == key else []
+
+
+def measure(questions, asks, out, key):
+    "Name → `Measured`, for functions from (photo, exemplars) to (row, vectors) by name; `key` tells a run from others."
+    part, key = Path(f'{out}.part'), json.loads(json.dumps([key, questions.size, questions.names]))
+    done = lines_of(part, key)
+    part.write_text(''.join(json.dumps(x)+'\n' for x in (key, *done)))
+    with part.open('a') as f:
+        for i in range(len(done), len(questions)):
+            done.append({name: ask(*questions[i]) for name, ask in asks.items()})
+            f.write(json.dumps(done[-1])+'\n')
+            f.flush()
+            print(f"\r{i+1}/{len(questions)}", end='\n'*(i+1 == len(questions)), file=sys.stderr, flush=True)
+    keys = [dict(set=name, name=photo) for name, photo, _ in questions.names]
+    stacked = lambda name: {net: {k: [x[name][1][net][k] for x in done] for k in v} for net, v in done[0][name][1].items()}
+    return {name: Measured([k | x[name][0] for k, x in zip(keys, done)], stacked(name)) for name in asks}
 
 
 def column(rows, key): return np.array([r.get(key, np.nan) for r in rows], float)
@@ -184,7 +199,8 @@ def mean(values):
 def swap_scores(found):
     "Network → scores of all swaps."
     n = {k: np.asarray(v['pictures']).shape[:2] for k, v in found.vectors.items()}
-    return {net: dict(zip(('frechet', 'precision', 'recall'), found.scores(net))) | dict(pictures=int(np.prod(n[net])), numbers=64, few=bool(np.prod(n[net]) < 640)) for net in found.vectors}
+    sizes = {net: dict(pictures=int(np.prod(k)), numbers=64, few=bool(np.prod(k) < 640)) for net, k in n.items()}
+    return {net: dict(zip(('frechet', 'precision', 'recall'), found.scores(net))) | sizes[net] for net in found.vectors}
 
 
 def summary(found, rows=None):
@@ -194,7 +210,8 @@ def summary(found, rows=None):
     out = dict(photos=len(rows), mirroring={k: mean(col(k)) for k in (*PER_PICTURE, 'deeplab')} | dict(high_frequency_median=float(np.median(col('high_frequency')))))
     if 'color_other' in rows[0]:
         out['right_exemplar_nearer'] = {k: float((col(k) < col(f'{k}_other')).mean()) for k in ('color', 'lpips_alex') if np.isfinite(col(k)).any()}
-        if np.isfinite(col('deeplab')).any(): out['deeplab'] = dict(pictures=float(np.nanmean(col('deeplab'))), photos=float(np.nanmean(col('deeplab_photo'))), ratio=float(np.nanmean(col('deeplab'))/np.nanmean(col('deeplab_photo'))))
+        seen = {k: float(np.nanmean(col(c))) for k, c in (('pictures', 'deeplab'), ('photos', 'deeplab_photo')) if np.isfinite(col(c)).any()}
+        if seen: out['deeplab'] = seen | dict(ratio=seen['pictures']/seen['photos'])
     return out
 
 
@@ -202,7 +219,7 @@ def by_set(found): return {name: summary(found, [r for r in found.rows if r['set
 
 
 def frechet_ratio(new, old, network, groups=15):
-    "Fréchet distance of one model over the other's, with a 95 % interval from leaving out groups of photos: drawing photos anew would show some twice, which makes distances larger."
+    "Fréchet distance of one model over the other's; the 95 % interval is from leaving out groups of photos, as drawing photos twice makes distances larger."
     value, n = new.scores(network)[0]/old.scores(network)[0], len(new.rows)
     left_out = [np.flatnonzero(np.arange(n) % groups != g) for g in range(min(groups, n))]
     logs = np.log([new.scores(network, some)[0]/old.scores(network, some)[0] for some in left_out])
@@ -235,7 +252,8 @@ def rounded(x):
 def vectors_path(out): return Path(out).with_suffix('.vectors.npz')  # beside the report; comparisons of Fréchet distances read it
 
 
-def keep_vectors(found, out): np.savez(vectors_path(out), **{f'{net}.{what}': np.asarray(v, np.float16) for net, sets in found.vectors.items() for what, v in sets.items()})
+def keep_vectors(found, out):
+    np.savez(vectors_path(out), **{f'{net}.{what}': np.asarray(v, np.float16) for net, sets in found.vectors.items() for what, v in sets.items()})
 
 
 def read_measured(path):
@@ -247,12 +265,12 @@ def read_measured(path):
     return found
 
 
-def measured_model(name, questions, instruments):
+def measured_model(name, questions, instruments, out):
     "`Measured` of a report's file, a shipped model or a checkpoint folder, and the model's name and losses."
     if str(name).endswith('.json'): return read_measured(name), Path(name).name, None
     s = Synthesizer.load(name, 'cpu', quiet=True)
-    s.size = questions.size
-    return measure_model(lambda scene, exemplar: s(scene, exemplar, size=s.size, exemplar_size=s.size), questions, instruments), s.name, loss_networks(read_config(model_folder(name)))
+    def paint(scene, exemplar): return s(scene, exemplar, size=questions.size, exemplar_size=questions.size)
+    return measure(questions, {'model': partial(ask_model, paint, instruments)}, out, weights_digest(s.model))['model'], s.name, loss_networks(read_config(model_folder(name)))
 
 
 def arguments():
@@ -276,8 +294,9 @@ def arguments():
 
 def made_by(a, start):
     argv = ' '.join({a.data: '$MSCA_DATA', a.weights: '$MSCA_WEIGHTS'}.get(x, x) for x in sys.argv[1:])
-    return dict(command=f'python benchmarks/held_out.py {argv}', list='all held-out photos' if a.full else str(LIST.relative_to(ROOT)), seed=SEED, data='SIFT Flow, LabelMe Facade, MSRC v2 (outdoor), held out by place',
-                date=time.strftime('%Y-%m-%d'), hardware=f'one thread of a shared CPU, nice {os.nice(0)}', torch=torch.__version__, seconds=round(time.time()-start), cpu_seconds=round(time.process_time()), ssim=PROTOCOL['ssim'])
+    return dict(command=f'python benchmarks/held_out.py {argv}', list='all held-out photos' if a.full else str(LIST.relative_to(ROOT)), seed=SEED,
+                data='SIFT Flow, LabelMe Facade, MSRC v2 (outdoor), held out by place', date=time.strftime('%Y-%m-%d'), torch=torch.__version__,
+                hardware=f'one thread of a shared CPU, nice {os.nice(0)}', seconds=round(time.time()-start), cpu_seconds=round(time.process_time()), ssim=PROTOCOL['ssim'])
 
 
 def main():
@@ -286,7 +305,8 @@ def main():
     torch.set_num_threads(1)
     held_out = sides(a.data)
     if a.write_list:
-        LIST.write_text(json.dumps(dict(what='held-out photos, each with four exemplars of other places', command='python benchmarks/held_out.py --write-list --data $MSCA_DATA', seed=SEED, sets=drawn_list(held_out, NUMBERS)), indent=1)+'\n')
+        about = dict(what='held-out photos, each with four exemplars of other places', command='python benchmarks/held_out.py --write-list --data $MSCA_DATA')
+        LIST.write_text(json.dumps(about | dict(seed=SEED, sets=drawn_list(held_out, NUMBERS)), indent=1)+'\n')
         return
     chosen = drawn_list(held_out, {}) if a.full else json.loads(LIST.read_text())['sets']
     check_list(chosen, held_out)
@@ -294,20 +314,21 @@ def main():
     questions, instruments = Questions(chosen, held_out, a.size), Instruments(a.weights)
     print(*instruments.unavailable, sep='\n', end='\n'*bool(instruments.unavailable))
     if a.references:
-        found = measure_references(questions, instruments)
+        found = measure(questions, {name: partial(ask_reference, paint, instruments) for name, paint in REFERENCES.items()}, a.out, 'references')
         report = dict(references={name: summary(m) | dict(swaps=swap_scores(m)) for name, m in found.items()})
     else:
-        new, name, losses = measured_model(a.model, questions, instruments)
+        new, name, losses = measured_model(a.model, questions, instruments, a.out)
         report = dict(model=name, size=a.size, networks_in_losses=losses, in_losses=marked(losses), **summary(new), swaps=swap_scores(new), sets=by_set(new))
         keep_vectors(new, a.out)
         if a.against:
-            old, against, _ = measured_model(a.against, questions, instruments)
+            old, against, _ = measured_model(a.against, questions, instruments, f'{a.out}.against')
             report['against'] = dict(model=against, **compared(new, old))
     report |= dict(unavailable=instruments.unavailable, made_by=made_by(a, start))
     if not a.references: report['rows'] = new.rows
     text = json.dumps(rounded({k: v for k, v in report.items() if k != 'rows'}), indent=1)
     if 'rows' in report: text = text[:-2] + ',\n "rows": [\n  ' + ',\n  '.join(json.dumps(rounded(r)) for r in report['rows']) + '\n ]\n}'
     a.out.write_text(text+'\n')
+    for part in (f'{a.out}.part', f'{a.out}.against.part'): Path(part).unlink(missing_ok=True)
 
 
 if __name__ == '__main__':

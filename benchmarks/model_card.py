@@ -6,9 +6,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PHOTOS = dict(
     data="""Photos with label maps, the training side of a split by place (no place on both sides):
-SIFT Flow (MIT spatial-envelope photos with LabelMe labels), LabelMe Facade, Stanford Background, MSRC v2 (outdoor part) and CamVid, mapped by class name onto the shared label set, and
+SIFT Flow (MIT spatial-envelope photos with LabelMe labels), LabelMe Facade, Stanford Background, MSRC v2 (outdoor part) and CamVid, mapped by class \
+name onto the shared label set, and
 procedural scenes drawn by `msca.data.render`.""",
-    licence="""**Research, non-commercial use only.** The data sets allow research use (LabelMe Facade: non-commercial and research experiments; CamVid: CC BY-NC 4.0 is stated for the repository it came from;
+    licence="""**Research, non-commercial use only.** The data sets allow research use (LabelMe Facade: non-commercial and research experiments; \
+CamVid: CC BY-NC 4.0 is stated for the repository it came from;
 Stanford Background, SIFT Flow and MSRC v2: research data sets without a licence file). The weights carry the same restriction. No photo is contained in the package.""",
     expect="The photos are outdoor scenes: coasts, mountains, forests, fields, rivers, highways, streets and facades; indoor scenes and close-ups are outside.")
 PROCEDURAL = dict(
@@ -16,8 +18,10 @@ PROCEDURAL = dict(
     licence="Apache-2.0, free for any use: no photo was a training sample. (The perceptual loss compared features of an ImageNet-trained network, which is not included.)",
     expect="It has seen drawn scenes only: of a real photograph expect it to take the overall colour and light, not the materials.")
 LOSS = """The perceptual loss used an ImageNet-trained SqueezeNet 1.0 (BSD licence) as a frozen measuring instrument; it is not part of the model."""
-SEMANTIC = """Two ImageNet-trained networks were frozen measuring instruments of the losses: EfficientNet-Lite0 (Apache-2.0), through which the semantic discriminator saw, and a distilled
-VGG-19 (MIT), whose features the perceptual loss compared. In the trainings of `scenes-256-v1`, from which this one went on, it was SqueezeNet 1.0. None of them is part of the model. Measures that look through one of
+SEMANTIC = """Two ImageNet-trained networks were frozen measuring instruments of the losses: EfficientNet-Lite0 (Apache-2.0), through which the \
+semantic discriminator saw, and a distilled
+VGG-19 (MIT), whose features the perceptual loss compared. In the trainings of `scenes-256-v1`, from which this one went on, it was SqueezeNet 1.0. \
+None of them is part of the model. Measures that look through one of
 these networks or its kin are marked † below: the model was trained to please them."""
 EARLIER = {'scenes-256-v1': 'scenes-256'}  # model → what took its place as the default
 LEFT_IN = {'scenes-256': 'averages/001250', 'scenes-256-v1': 'smooth', 'scenes-128': 'more', 'procedural-128': 'full'}  # the last run of each
@@ -77,7 +81,8 @@ HELD_OUT = [  # name, network or None, value of a report, paired difference
     ('… by LPIPS, AlexNet (higher)', 'lpips_alex', lambda r: f"{r['right_exemplar_nearer']['lpips_alex']:.1%}", lambda d: '–'),
     ('swaps: Fréchet distance, AlexNet (lower)', 'alexnet', lambda r: f"{r['swaps']['alexnet']['frechet']:.1f}", lambda d: ratio(d['frechet_alexnet_ratio'])),
     ('swaps: precision / recall, AlexNet (higher)', 'alexnet', lambda r: pair(r['swaps']['alexnet']['precision'], r['swaps']['alexnet']['recall']), lambda d: '–'),
-    ('swaps: Fréchet distance, EfficientNet-Lite0 (lower)', 'efficientnet', lambda r: f"{r['swaps']['efficientnet']['frechet']:.0f}", lambda d: ratio(d['frechet_efficientnet_ratio']))]
+    ('swaps: Fréchet distance, EfficientNet-Lite0 (lower)', 'efficientnet',
+     lambda r: f"{r['swaps']['efficientnet']['frechet']:.0f}", lambda d: ratio(d['frechet_efficientnet_ratio']))]
 MAIN = 'lpips_vgg', 'lpips_alex', 'psnr', 'deeplab', 'color', 'alexnet'  # of HELD_OUT, for a short table
 
 
@@ -115,21 +120,26 @@ def parser_table(report):
     sets = list(report['held_out'])
     cell = lambda s, c: f"{100*report['held_out'][s]['iou'][c]:.0f}" if report['held_out'][s]['iou'].get(c) is not None else '–'
     lines = [f"| {c} | {' | '.join(cell(s, c) for s in sets)} |" for c in report['held_out'][sets[0]]['iou']]
-    total = [f"| **{name}** | {' | '.join(f'''{100*report['held_out'][s][key]:.1f}''' for s in sets)} |" for name, key in (('pixel accuracy', 'pixel_accuracy'), ('mean IoU', 'mean_iou'))]
+    total = [f"| **{name}** | {' | '.join(f'''{100*report['held_out'][s][key]:.1f}''' for s in sets)} |"
+             for name, key in (('pixel accuracy', 'pixel_accuracy'), ('mean IoU', 'mean_iou'))]
     return '\n'.join([f"| IoU in % | {' | '.join(sets)} |", '|---|'+'---:|'*len(sets), *lines, *total])
 
 
 def measured_on_list(name):
     "What `held_out.py` measured, as Markdown."
     report = read(f'held-out-{name}')
-    return f"""Each photo of the list `results/held_out.json` is painted from itself, mirrored, and from four photos of other places (swaps). `{report['made_by']['command']}` (seed {report['made_by']['seed']},
+    return f"""Each photo of the list `results/held_out.json` is painted from itself, mirrored, and from four photos of other places (swaps). \
+`{report['made_by']['command']}` (seed {report['made_by']['seed']},
 {report['made_by']['date']}), everything in `results/held-out-{name}.json`; in brackets 95 % bootstrap intervals over photos, of Fréchet distances by leaving groups of photos out:
 
 {held_out_table(name)}
 
-**Better than before:** LPIPS by either network, the layout that DeepLab sees, the distance of swaps from photos, and the amount of texture. **Worse than before:** color. PSNR is lower by
-{-report['against']['psnr']['value']:.2f} dB (the interval includes zero), the color distance is larger, and the right exemplar is nearer to the truth by color for {report['right_exemplar_nearer']['color']:.0%} of the photos
-in place of {read(report['against']['model'].removesuffix('.json'))['right_exemplar_nearer']['color']:.1%}. Precision of the swaps is lower too. SSIM is lower by less than a hundredth."""
+**Better than before:** LPIPS by either network, the layout that DeepLab sees, the distance of swaps from photos, and the amount of texture. **Worse \
+than before:** color. PSNR is lower by
+{-report['against']['psnr']['value']:.2f} dB (the interval includes zero), the color distance is larger, and the right exemplar is nearer to the \
+truth by color for {report['right_exemplar_nearer']['color']:.0%} of the photos
+in place of {read(report['against']['model'].removesuffix('.json'))['right_exemplar_nearer']['color']:.1%}. Precision of the swaps is lower too. SSIM \
+is lower by less than a hundredth."""
 
 
 def measured(name):
@@ -162,7 +172,8 @@ def card(name):
     differences, steps = ('\n'.join(f"- {s}" for s in recipe[k]) for k in ('differences', 'steps'))
     return f"""# {name}
 
-Paints a layout of {len(meta['label_set']['classes'])} classes ({', '.join(meta['label_set']['classes'])}) in the style of an exemplar photo, at {meta['size']}×{meta['size']} and other sizes near it.
+Paints a layout of {len(meta['label_set']['classes'])} classes ({', '.join(meta['label_set']['classes'])}) in the style of an exemplar photo, at \
+{meta['size']}×{meta['size']} and other sizes near it.
 Compact configuration of msca's masked spatial-channel attention with a SPADE generator; `parser.safetensors` beside it labels exemplars that come without a label map.{earlier}
 
 ## Data
@@ -179,7 +190,8 @@ Compact configuration of msca's masked spatial-channel attention with a SPADE ge
 
 {SEMANTIC if semantic else LOSS}
 
-Command: `{recipe['command']}`, which leaves this model in `RUN/{LEFT_IN[name]}`, where {holds}`$WEIGHTS` is {weights}{parser_is} Hardware: {recipe['hardware']}. Time: {recipe['time']}.
+Command: `{recipe['command']}`, which leaves this model in `RUN/{LEFT_IN[name]}`, where {holds}`$WEIGHTS` is {weights}{parser_is} Hardware: \
+{recipe['hardware']}. Time: {recipe['time']}.
 
 ## Differences from the committed code
 

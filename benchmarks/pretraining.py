@@ -2,7 +2,8 @@
 
     python benchmarks/pretraining.py SERIES --data $MSCA_DATA/siftflow --parser scenes-128 --run RUN --out results/pretraining.json
 
-Photos, batches, their order, seed, schedule and updates of the generator are the same; the second model is trained here, into RUN. Held-out error with the scene's own exemplar and with another's, and how much
+Photos, batches, their order, seed, schedule and updates of the generator are the same; the second model is trained here, into RUN. Held-out
+error with the scene's own exemplar and with another's, and how much
 the outputs differ from exemplar to exemplar, at the same numbers of generator updates.
 """
 import argparse
@@ -22,7 +23,7 @@ from msca.learning.history import read_history
 from msca.learning.states import kept_states
 from msca.model.segmenter import load_segmenter
 from msca.pretrained.models import model_folder
-from msca.relatives.baselines import variant_recipe
+from msca.relatives.ablations import variant_recipe
 
 KEPT = 'phase', 'iteration', 'held_out_l1', 'held_out_l1_other', 'column_spread'
 
@@ -48,7 +49,8 @@ def main():
     if kept_states(a.run): run.resume()
     run.run(progress=False)
     with_it = json.loads((a.series/'models'/'msca'/'trained.json').read_text())
-    about = dict(command=f'python benchmarks/pretraining.py SERIES --data $MSCA_DATA/{Path(a.data).name} --parser {a.parser} --run RUN --out results/{a.out.name}', date=time.strftime('%Y-%m-%d'),
+    about = dict(command=f'python benchmarks/pretraining.py SERIES --data $MSCA_DATA/{Path(a.data).name} '
+                 f'--parser {a.parser} --run RUN --out results/{a.out.name}', date=time.strftime('%Y-%m-%d'),
                  photos=plan.photos, size=plan.config.size, batch_size=plan.config.batch_size, updates=plan.updates, seed=plan.seeds[0], hardware=with_it['device'])
     runs = {'with': dict(seconds=with_it['seconds'], rows=rows(a.series/'models'/'msca')), 'without': dict(seconds=round(run.seconds), rows=rows(a.run))}
     a.out.write_text(json.dumps(dict(made_by=about, runs=runs))+'\n')

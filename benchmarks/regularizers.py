@@ -1,9 +1,13 @@
-"""Try what is known to help a small GAN on little data: `python benchmarks/regularizers.py TRIAL --init RUN/finish --data $MSCA_DATA --perceptual-weights $WEIGHTS --out TRIALS`, then `… summary --out TRIALS --json results/regularizers.json`.
+"""Try what is known to help a small GAN on little data.
+
+    python benchmarks/regularizers.py TRIAL --init RUN/finish --data $MSCA_DATA --perceptual-weights $WEIGHTS --out TRIALS
+    python benchmarks/regularizers.py summary --out TRIALS --json results/regularizers.json
 
 Every trial goes on from the same checkpoint by the recipe of `smooth` (train_shipped.py), with the same batches and seeds, and differs in one thing:
 
 * `as-is`: in nothing; its last weights, without averaging, are measured as `no-average`;
-* `r1`: a penalty on the gradient of the discriminator's summed scores at true pictures (Mescheder et al. 2018; γ = .01, as a picture has 1586 scores), on every fourth iteration with four times the weight;
+* `r1`: a penalty on the gradient of the discriminator's summed scores at true pictures (Mescheder et al. 2018; γ = .01, as a picture has 1586
+  scores), on every fourth iteration with four times the weight;
 * `diffaugment`: the discriminator sees brightness, saturation, contrast, position and a missing square changed at random, alike in true and painted pictures (Zhao et al. 2020);
 * `no-spectral-norm`: the discriminator's convolutions without spectral normalization;
 * `generator-every-5`: the generator moves on every fifth iteration (the paper's cadence);
@@ -149,7 +153,8 @@ def summarize(a):
                  **{k: {s: float(np.mean([row[c] for row in r['rows'][s]])) for s in SETS} for k, c in COLUMNS.items()})
         if name != 'as-is': t['minus_as_is'] = {k: bootstrap_mean(flat(r, c)-flat(reports['as-is'], c))._asdict() for k, c in COLUMNS.items()}
         trials[name] = t
-    made = dict(command='python benchmarks/regularizers.py TRIAL --init RUN/finish --data $MSCA_DATA --perceptual-weights $WEIGHTS --out TRIALS, for every trial; python benchmarks/regularizers.py summary --out TRIALS --json results/regularizers.json',
+    made = dict(command='python benchmarks/regularizers.py TRIAL --init RUN/finish --data $MSCA_DATA --perceptual-weights $WEIGHTS '
+                '--out TRIALS, for every trial; python benchmarks/regularizers.py summary --out TRIALS --json results/regularizers.json',
                 seed=0, date=time.strftime('%Y-%m-%d'), hardware='one thread of a shared CPU for each', torch=torch.__version__)
     a.json.write_text(json.dumps(rounded(dict(photos=len(flat(reports['as-is'], 'psnr_right')), trials=trials, made_by=made)), indent=1)+'\n')
 

@@ -19,7 +19,8 @@ LEFT_OUT = 'iteration', 'out', 'cache', 'threads', 'minutes', 'state_minutes', '
 
 def trained_with(path, before):
     "Fields of config.json from settings of train_scenes.py, the last of them, and from the checkpoint folder that the run started from."
-    settings = {k: v for k, v in json.loads(Path(path).read_text().splitlines()[-1]).items() if k not in LEFT_OUT} | dict(data='$MSCA_DATA', init=Path(before).name, parser=Path(before).name)
+    settings = {k: v for k, v in json.loads(Path(path).read_text().splitlines()[-1]).items() if k not in LEFT_OUT}
+    settings |= dict(data='$MSCA_DATA', init=Path(before).name, parser=Path(before).name)
     settings['perceptual_weights'] = Path(settings['perceptual_weights']).name
     return dict(trained_with=settings, networks_in_losses=[*loss_networks(read_config(before)), settings['perceptual_network'], settings['backbone']])
 

@@ -9,13 +9,16 @@ Exemplars are given as bare photos: their label maps are parsed. On procedural s
 
 With `--data`, every held-out photo is painted from its mirrored self (the right exemplar) and from another place's photo (a random one). Measured, per photo set:
 
-* PSNR with either exemplar, and with the right one under its annotated map in place of the parsed one; of painting: each class with its true mean color, each class with its mean color in the exemplar as parsed, everything with the photo's;
+* PSNR with either exemplar, and with the right one under its annotated map in place of the parsed one; of painting: each class with its true
+  mean color, each class with its mean color in the exemplar as parsed, everything with the photo's;
   and of the picture with the right exemplar after its texture was taken away (blurred), or its classes were moved to their true mean colors: what texture and colors cost;
-* how often the right exemplar comes nearer to the truth than the random one, in SqueezeNet distance and in distance of color histograms, and how often the model comes nearer than class means do;
+* how often the right exemplar comes nearer to the truth than the random one, in SqueezeNet distance and in distance of color histograms, and
+  how often the model comes nearer than class means do;
 * high-frequency energy of the picture, as a share of the truth's (standard deviation of the 3×3 Laplacian of luma; median);
 * pixel accuracy of the model's parser on pictures and on photos;
 * with `--against OTHER`, the paired differences to another model in SqueezeNet distance to the truth and in PSNR. (`gap-256` of results/msca-against-gap.json is what
-  `train_shipped.py photos --variant gap` leaves in RUN/smooth, with the parser of scenes-256-v1 beside it; `gap-full` and `msca-full` of results/msca-against-gap-two-runs.json are RUN/full with and without it, the latter by a development version.)
+  `train_shipped.py photos --variant gap` leaves in RUN/smooth, with the parser of scenes-256-v1 beside it; `gap-full` and `msca-full` of
+  results/msca-against-gap-two-runs.json are RUN/full with and without it, the latter by a development version.)
 """
 import argparse
 import json
@@ -155,7 +158,8 @@ def measure(s, scenes, distance, rivals):
         pictures |= dict(blurred=pictures['right'].filter(ImageFilter.GaussianBlur(2)), recolored=recolored(scene, pictures['right']))
         truth, batch = picture_batch([scene.image]), {k: picture_batch([p]) for k, p in pictures.items()}
         known = scene.labels != UNLABELLED
-        row = {f'psnr_{k}': float(psnr(p, truth)) for k, p in batch.items()} | {f'distance_{k}': float(distance(batch[k], truth)) for k in ('right', 'random', 'class_means', *(f'right_{name}' for name in rivals))}
+        row = {f'psnr_{k}': float(psnr(p, truth)) for k, p in batch.items()}
+        row |= {f'distance_{k}': float(distance(batch[k], truth)) for k in ('right', 'random', 'class_means', *(f'right_{name}' for name in rivals))}
         row |= {f'histogram_{k}': histogram_distance(pictures[k], scene.image) for k in ('right', 'random')}
         row |= dict(high_frequency=float(high_frequency_ratio(batch['right'], truth)), parser_on_pictures=float((s.parse(pictures['right']) == scene.labels)[known].mean()),
                     parser_on_photos=float((s.parse(scene.image) == scene.labels)[known].mean()))
@@ -170,11 +174,14 @@ def summary(rows, rivals):
     "Means, shares, medians; intervals where they are asked for."
     col = lambda k: np.array([r[k] for r in rows])
     out = dict(photos=len(rows), psnr={k: mean(col(f'psnr_{k}')) for k in ('right', 'random', 'annotated', 'blurred', 'recolored', 'class_means', 'parsed_class_means', 'flat')},
-               right_nearer_than_random=dict(squeezenet=float((col('distance_right') < col('distance_random')).mean()), histogram=float((col('histogram_right') < col('histogram_random')).mean())),
+               right_nearer_than_random=dict(squeezenet=float((col('distance_right') < col('distance_random')).mean()),
+                                             histogram=float((col('histogram_right') < col('histogram_random')).mean())),
                nearer_than_class_means=float((col('distance_right') < col('distance_class_means')).mean()),
                high_frequency_median=float(np.median(col('high_frequency'))),
-               parser=dict(pictures=mean(col('parser_on_pictures')), photos=mean(col('parser_on_photos')), ratio=float(col('parser_on_pictures').mean()/col('parser_on_photos').mean())))
-    for name in rivals: out |= {f'{name}_minus_model_{short}': mean(col(f'{what}_right_{name}')-col(f'{what}_right')) for what, short in (('distance', 'squeezenet'), ('psnr', 'psnr'))}
+               parser=dict(pictures=mean(col('parser_on_pictures')), photos=mean(col('parser_on_photos')),
+                           ratio=float(col('parser_on_pictures').mean()/col('parser_on_photos').mean())))
+    for name in rivals:
+        out |= {f'{name}_minus_model_{short}': mean(col(f'{what}_right_{name}')-col(f'{what}_right')) for what, short in (('distance', 'squeezenet'), ('psnr', 'psnr'))}
     return out
 
 
@@ -234,7 +241,8 @@ def main():
             photos = held_out_side(next(iter(sets.values())))
             report['photos'] = dict(set=next(iter(sets)), swapping=swapping(s, photos, a.pairs, new()), entropies=entropies(s, photos, 20, new()))
     argv = ' '.join({a.data: '$MSCA_DATA', a.weights: '$WEIGHTS'}.get(x, x) for x in sys.argv[1:])
-    report['made_by'] = dict(command=f'python benchmarks/shipped_measures.py {argv}', seed=a.seed, date=time.strftime('%Y-%m-%d'), hardware='one thread of a shared CPU', torch=torch.__version__,
+    report['made_by'] = dict(command=f'python benchmarks/shipped_measures.py {argv}', seed=a.seed,
+                             date=time.strftime('%Y-%m-%d'), hardware='one thread of a shared CPU', torch=torch.__version__,
                              seconds=round(time.time()-start), held_out='by place (photos), by seed (procedural)')
     a.out.write_text(json.dumps(rounded(report), indent=1)+'\n')
 

@@ -91,9 +91,11 @@ def main():
     seconds = round(time.time() - start)
     save_segmenter(parser, SCENE_LABELS, out)
     command = f"OMP_NUM_THREADS=1 python benchmarks/train_parser.py {a.kind} --epochs {a.epochs} --procedural {a.procedural} --size {a.size}"
-    command += f" --width {a.width} --batch-size {a.batch_size} --lr {a.lr} --balance {a.balance} --seed {a.seed}" + (' --encoder FILE' if a.encoder else '') + (' --start STAGE1' if a.start else '')
+    command += f" --width {a.width} --batch-size {a.batch_size} --lr {a.lr} --balance {a.balance} --seed {a.seed}"
+    command += (' --encoder FILE' if a.encoder else '') + (' --start STAGE1' if a.start else '')
     metrics = dict(command=command, seed=a.seed, hardware=a.hardware, torch=torch.__version__, seconds=seconds, training_scenes=len(train),
-                   updates=a.epochs*(len(train)//a.batch_size), data=train.name, starts_from='ImageNet SqueezeNet 1.0' if weights else 'an earlier parser' if a.start else 'random weights',
+                   updates=a.epochs*(len(train)//a.batch_size), data=train.name,
+                   starts_from='ImageNet SqueezeNet 1.0' if weights else 'an earlier parser' if a.start else 'random weights',
                    parameters=sum(p.numel() for p in parser.parameters()), **measure(parser, held_out, a.size))
     (out/'parser_metrics.json').write_text(json.dumps(metrics, indent=1) + '\n')
     for name, f in metrics['held_out'].items(): print(f"{name:20s} n {f['n']:4d}  accuracy {f['pixel_accuracy']:.3f}  mean IoU {f['mean_iou']:.3f}")

@@ -6,7 +6,8 @@ Every iteration paints 8 crops of 128×128 from photos with a short side of 256,
 every fourth iteration paints 2 whole photos from themselves, mirrored. The exemplar's labels are always parsed. A run that is started again goes on from RUN/state.pt,
 with the settings that it is given now; SIGTERM ends it after an iteration, with its state saved.
 
-RUN/log.csv has a row of means for every ten iterations: `photos` and `painted` are the shares of pixels that the discriminator finds right, `share_X` the part that term X has among the lengths
+RUN/log.csv has a row of means for every ten iterations: `photos` and `painted` are the shares of pixels that the discriminator finds right,
+`share_X` the part that term X has among the lengths
 of the gradients at the painter's last layer. RUN/samples holds swaps of held-out scenes that a seed has chosen, RUN/averages the averaged model with each of them.
 """
 import argparse
@@ -32,7 +33,7 @@ from msca.learning.callbacks import EMA, recompute_batchnorm
 from msca.learning.discriminators import PixelDiscriminator
 from msca.learning.losses import PerceptualLoss, color_loss, hinge_discriminator, hinge_generator
 from msca.learning.samples import PhotoStore
-from msca.learning.semantic import (
+from msca.learning.semantic_discriminator import (
     SemanticConfig,
     SemanticDiscriminator,
     class_weights,
@@ -169,7 +170,8 @@ class Trainer:
         return {k: v.state_dict() for k, v in parts.items()} | dict(iteration=self.iteration, updates=self.average.n, strength=self.strength)
 
     def load(self, state):
-        for k, v in dict(generator=self.generator, average=self.average.average, discriminators=self.discriminators, g_opt=self.g_opt, d_opt=self.d_opt).items(): v.load_state_dict(state[k])
+        for k, v in dict(generator=self.generator, average=self.average.average, discriminators=self.discriminators, g_opt=self.g_opt, d_opt=self.d_opt).items():
+            v.load_state_dict(state[k])
         self.iteration, self.average.n, self.strength = state['iteration'], state['updates'], state['strength']
 
     def ready_average(self):
@@ -225,7 +227,8 @@ def main():
     ap.add_argument('--backbone-weights', help="local file (default: the package's or torchvision's)")
     ap.add_argument('--perceptual-network', choices=['distilled_vgg19', 'vgg16'], default='distilled_vgg19')
     ap.add_argument('--perceptual-weights', required=True, help='its local file')
-    for name, default in dict(adversarial=.7, pixel=.2, perceptual=5., color=30.).items(): ap.add_argument(f'--{name}', type=float, default=default, help=f'weight of the {name} term (default: {default})')
+    for name, default in dict(adversarial=.7, pixel=.2, perceptual=5., color=30.).items():
+        ap.add_argument(f'--{name}', type=float, default=default, help=f'weight of the {name} term (default: {default})')
     ap.add_argument('--share-limit', type=float, default=1., help='the largest part of the gradient that the two adversarial terms may have together (default: 1, no limit)')
     ap.add_argument('--lr', type=float, default=2e-4, help='of the generator')
     ap.add_argument('--discriminator-lr', type=float, default=4e-4)
@@ -248,7 +251,8 @@ def main():
     train, valid = stores(a)
     trainer = Trainer(a, train)
     if (a.out/'state.pt').exists(): trainer.load(torch.load(a.out/'state.pt', weights_only=True))
-    with open(a.out/'settings.jsonl', 'a') as f: f.write(json.dumps({k: v if isinstance(v, (int, float, tuple)) else str(v) for k, v in vars(a).items()} | dict(iteration=trainer.iteration))+'\n')
+    with open(a.out/'settings.jsonl', 'a') as f:
+        f.write(json.dumps({k: v if isinstance(v, (int, float, tuple)) else str(v) for k, v in vars(a).items()} | dict(iteration=trainer.iteration))+'\n')
     print(f'{len(train)} photos, {len(valid)} held out, from iteration {trainer.iteration}', flush=True)
     run(a, trainer, valid)
 

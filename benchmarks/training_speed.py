@@ -81,7 +81,8 @@ def main():
                                 all_iterations=round(time.perf_counter()-start, 1), **({'gigabytes': memory} if memory else {}))
         print(name, rows[name], flush=True)
     what = torch.cuda.get_device_name() if device.type == 'cuda' else f'{platform.processor() or platform.machine()}, one thread'
-    a.out.write_text(json.dumps(dict(command=f'python benchmarks/training_speed.py --out {a.out} --size {a.size} --iterations {a.iterations} --options '+' '.join(repr(o) for o in a.options), device=what,
+    a.out.write_text(json.dumps(dict(command=f'python benchmarks/training_speed.py --out {a.out} --size {a.size} --iterations '
+                                     f'{a.iterations} --options '+' '.join(repr(o) for o in a.options), device=what,
                                      torch=torch.__version__, unit='seconds of processor time per iteration' if device.type == 'cpu' else 'seconds per iteration',
                                      batch_size=plain.batch_size, rows=rows), indent=1)+'\n')
 

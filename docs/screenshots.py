@@ -1,4 +1,7 @@
-"""Take the pictures of `msca app` for README.md and the notebooks: `python docs/screenshots.py`. Writes nbs/images/app-*.jpg; needs Chromium with chromedriver, and selenium and Voilà (`.[dev]`)."""
+"""Take the pictures of `msca app` for README.md and the notebooks: `python docs/screenshots.py`.
+
+Writes nbs/images/app-*.jpg; needs Chromium with chromedriver, and selenium and Voilà (`.[dev]`).
+"""
 import io
 import shutil
 import subprocess

@@ -157,7 +157,8 @@ def write_results():
     for card in cards: (folder/f'{card.parent.name}.md').write_text(relink(re.sub(r'\A---\n.*?\n---\n', '', card.read_text(encoding='utf-8'), flags=re.S)), encoding='utf-8')
     index = PAGES/'results'/'index.md'
     text = index.read_text(encoding='utf-8') if index.exists() else '# Results\n'
-    (folder/'index.md').write_text(text + '\n' + toctree([c.parent.name for c in cards] + ['../notebooks/470_evidence.table1', '../notebooks/480_evidence.shipped']), encoding='utf-8')
+    pages = [c.parent.name for c in cards] + ['../notebooks/470_evidence.table1', '../notebooks/480_evidence.shipped']
+    (folder/'index.md').write_text(text + '\n' + toctree(pages), encoding='utf-8')
 
 
 def relink(text):

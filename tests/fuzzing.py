@@ -21,13 +21,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 os.environ.update(CUDA_VISIBLE_DEVICES='', HF_HUB_OFFLINE='1')
-import numpy as np  # noqa: E402
-from hypothesis import HealthCheck, Phase, given, seed, settings  # noqa: E402
-from hypothesis import strategies as st  # noqa: E402
-from PIL import Image  # noqa: E402
+import numpy as np
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+from PIL import Image
 
-from msca.base.labels import SCENE_LABELS, InputError  # noqa: E402
-from msca.data.render import procedural_scene  # noqa: E402
+from msca.base.labels import SCENE_LABELS, InputError
+from msca.data.render import procedural_scene
 
 SECONDS, MEGABYTES = 10, 600  # of processor time, and beyond the largest so far
 
@@ -124,6 +124,7 @@ def saved(image, kind, **how):
 def tiny_model(folder):
     "An untrained model with everything that a model's folder can hold."
     import torch
+
     from msca.model.checkpoint import save_synthesizer
     from msca.model.segmenter import SceneSegmenter, SegmenterConfig, save_segmenter
     from msca.model.synthesizer import SceneSynthesizer, SynthesizerConfig
@@ -156,18 +157,17 @@ def command(*argv):
 def targets(scratch):
     "Every reader and command, with real files."
     from msca.base.files import read_json
+    from msca.base.labels import colorize
     from msca.base.palettes import read_classes, read_palette
     from msca.base.weights import load_weights_file
     from msca.commands.training import saved_options
     from msca.data.cache import cached_arrays
-    from msca.data.scene import load_labels, load_photo
+    from msca.data.scene import indexed_image, load_labels, load_photo
     from msca.evidence.study import Study, preference_text, read_answers
     from msca.learning.history import history_lines, read_history, trim_history
     from msca.learning.states import newest_state
     from msca.model.checkpoint import load_synthesizer
     from msca.model.segmenter import load_segmenter
-    from msca.data.scene import indexed_image
-    from msca.base.labels import colorize
     scene, photo = procedural_scene(3, 64), procedural_scene(8, 64).image
     ids, maps, photos = scene.labels, scratch/'maps', scratch/'photos'
     for folder in (maps, photos, scratch/'run', scratch/'study'/'answers', scratch/'cache', scratch/'data'/'images', scratch/'data'/'labels'): folder.mkdir(parents=True)
@@ -225,10 +225,13 @@ def targets(scratch):
         Target('answers', 'study/answers/anna.csv', [answers.encode()], lambda p: read_answers(Study(p.parents[1])), same=answers_same),
         Target('result of a study', 'study/answers/ben.csv', [answers.encode(), answers.encode() + answers.split('\n', 1)[1].encode()],
                lambda p: preference_text(Study(p.parents[1]))),
-        Target('msca synth, layout', 'maps/l.png', png_maps + other_maps, command('synth', '--layout', 'FILE', '--exemplar', exemplar, '--model', model, '--device', 'cpu', '--out', scratch/'o.png'), slow=True),
-        Target('msca synth, exemplar', 'photos/x.jpg', many, command('synth', '--layout', layout, '--exemplar', 'FILE', '--model', model, '--device', 'cpu', '--out', scratch/'o.png'), slow=True),
+        Target('msca synth, layout', 'maps/l.png', png_maps + other_maps,
+               command('synth', '--layout', 'FILE', '--exemplar', exemplar, '--model', model, '--device', 'cpu', '--out', scratch/'o.png'), slow=True),
+        Target('msca synth, exemplar', 'photos/x.jpg', many,
+               command('synth', '--layout', layout, '--exemplar', 'FILE', '--model', model, '--device', 'cpu', '--out', scratch/'o.png'), slow=True),
         Target('msca synth, config.json', 'model/config.json', [files['config.json']], lambda path: synth(path), slow=True),
-        Target('msca parse', 'photos/y.jpg', many, command('parse', '--image', 'FILE', '--model', model, '--device', 'cpu', '--out', scratch/'p.png', '--overlay', scratch/'v.png'), slow=True),
+        Target('msca parse', 'photos/y.jpg', many,
+               command('parse', '--image', 'FILE', '--model', model, '--device', 'cpu', '--out', scratch/'p.png', '--overlay', scratch/'v.png'), slow=True),
         Target('msca labels', 'model/config.json', [files['config.json']], command('labels', '--model', model), slow=True),
         Target('msca check', 'data/labels/0.png', png_maps, command('check', '--data', scratch/'data'), slow=True),
         Target('msca study summary', 'study/answers/carl.csv', [answers.encode()], command('study', 'summary', scratch/'study'), slow=True),

@@ -24,7 +24,7 @@ from msca.model.checkpoint import load_synthesizer, save_synthesizer
 from msca.model.synthesizer import VARIANTS, SynthesizerConfig, build_synthesizer, find_variant, join_styles
 from msca.model.tiles import cut_tiles, encode_in_tiles, paint_in_tiles
 from msca.pretrained.models import fold_spectral_norm
-from msca.relatives.baselines import RECIPES, variant_recipe
+from msca.relatives.ablations import RECIPES, variant_recipe
 from msca.relatives.spade_vae import VAEConfig
 from msca.steering.explain import explain_synthesis
 from msca.steering.interpolation import interpolate_styles, read_target
@@ -108,7 +108,8 @@ def test_encoding_and_painting_is_synthesis(name, pairs):
         tolerance = 1e-3 if name == 'no-attention-literal' else 1e-5  # sums over a class are large numbers
         assert (model.paint(c1[:2], style, mask)-wanted).abs().max() < tolerance
         assert torch.equal(model.paint(c1[:1], model.encode(*exemplars[0]), mask[:1]), wanted[:1])
-        with torch.autocast('cpu', torch.bfloat16): rounded = model.paint(c1[:2], join_styles([model.encode(*e) for e in exemplars]), mask).float()
+        with torch.autocast('cpu', torch.bfloat16):
+            rounded = model.paint(c1[:2], join_styles([model.encode(*e) for e in exemplars]), mask).float()
         assert (rounded-wanted).abs().mean() < .05*wanted.std() + .01
 
 
@@ -141,7 +142,7 @@ from msca.model.checkpoint import load_synthesizer
 root = Path({str(tmp_path)!r})
 c1, x2, c2, pictures = torch.load(root/'pictures.pt')
 load_synthesizer(root/'msca')
-assert not {{'msca.relatives.baselines', 'msca.relatives.spade_vae', 'fastai'}} & set(sys.modules)
+assert not {{'msca.relatives.ablations', 'msca.relatives.spade_vae', 'fastai'}} & set(sys.modules)
 for name, picture in pictures.items():
     model, _, meta = load_synthesizer(root/name)
     assert meta['variant'] == model.variant == name and not model.training
@@ -156,7 +157,7 @@ def test_checkpoints_that_lie(tmp_path):
     save_synthesizer(toy('spade'), SCENE_LABELS, 32, tmp_path/'spade')
     save_synthesizer(toy('gap'), SCENE_LABELS, 32, tmp_path/'gap')
     for folder, variant, says in (('spade', 'spade-vae', 'fit'), ('gap', 'msca', 'fit'), ('gap', 'spade', 'unknown configuration fields'),
-                                  ('gap', 'antigravity', 'no variant'), ('gap', 'msca.relatives.baselines', 'no variant'),
+                                  ('gap', 'antigravity', 'no variant'), ('gap', 'msca.relatives.ablations', 'no variant'),
                                   ('gap', ['gap'], 'no variant')):
         path = tmp_path/folder/'config.json'
         good = path.read_text()
@@ -187,7 +188,11 @@ def test_steering_works_where_there_are_slots(name, pairs):
     told = explain_synthesis(model, SCENE_LABELS, c1[:1], x2[:1], c2[:1])
     assert len(told.maps) == 5 and told.maps[0].gate.eq(1).all()
     arrays = [t.numpy() for t in (c1[0].argmax(0).byte(), ((x2[0]+1)*127.5).round().byte().permute(1, 2, 0), c2[0].argmax(0).byte())]
-    def in_tiles(side): return paint_in_tiles(model, arrays[0], (32, 32), encode_in_tiles(model, *arrays[1:], cut_tiles(32, 32, side, 32)), side, 32)
+
+    def in_tiles(side):
+        style = encode_in_tiles(model, *arrays[1:], cut_tiles(32, 32, side, 32))
+        return paint_in_tiles(model, arrays[0], (32, 32), style, side, 32)
+
     whole, tiled = map(in_tiles, (32, 16))
     assert np.abs(np.asarray(whole, int) - np.asarray(tiled, int)).max() <= 1
 
@@ -196,8 +201,8 @@ def test_steering_works_where_there_are_slots(name, pairs):
 def test_steering_is_refused_where_there_are_none(name, pairs):
     _, c1, x2, c2 = (t[:1] for t in pairs)
     model = toy(name).eval()
-    style = model.encode(x2, c2)
-    with pytest.raises(InputError, match='no attention'): interpolate_styles(model, read_target(toy('msca').eval(), c1), [style, style], [.5, .5])
+    style, target = model.encode(x2, c2), read_target(toy('msca').eval(), c1)
+    with pytest.raises(InputError, match='no attention'): interpolate_styles(model, target, [style, style], [.5, .5])
     arrays = [t.numpy() for t in (c1[0].argmax(0).byte(), ((x2[0]+1)*127.5).byte().permute(1, 2, 0), c2[0].argmax(0).byte())]
     with pytest.raises(InputError, match='no attention'): encode_in_tiles(model, *arrays[1:], cut_tiles(32, 32))
     with pytest.raises(InputError, match='no attention'): paint_in_tiles(model, arrays[0], (32, 32), style)

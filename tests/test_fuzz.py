@@ -1,7 +1,6 @@
 "A short form of `make fuzz`: a few damaged files for every reader and command; and the long one finds faults that are put back."
-import pytest
-
 import fuzzing
+import pytest
 
 
 @pytest.fixture(scope='module')

@@ -478,7 +478,8 @@ ROWS = dict(re.split(r' \| ', line.strip('| \n'), maxsplit=1) for line in PAGE.r
 IDS = np.kron([[SKY, WATER], [TREE, ROAD]], np.ones((16, 16), int)).astype(np.uint8)
 
 
-def _lists(kind, text): return lambda d: ((d/kind).write_text(text), load_labels(Image.fromarray(np.array([(1, 2, 3), (4, 5, 6), (7, 8, 9), (250, 9, 9)], np.uint8)[NUMBERS]), palette=d/kind))[1]
+def _lists(kind, text):
+    return lambda d: ((d/kind).write_text(text), load_labels(Image.fromarray(np.array([(1, 2, 3), (4, 5, 6), (7, 8, 9), (250, 9, 9)], np.uint8)[NUMBERS]), palette=d/kind))[1]
 
 
 NUMBERS = np.kron([[0, 1], [2, 3]], np.ones((16, 16), int)).astype(np.uint8)

@@ -261,7 +261,8 @@ def test_a_report_has_references_marks_and_shares_per_cent(evaluated):
 def test_references_are_measured_on_the_same_questions(evaluated):
     path, _ = evaluated
     model, mirrored = Report(path), Report(path.with_suffix('')/'references'/'mirrored-truth.json')
-    assert {k: v for k, v in mirrored.about['settings'].items() if k not in ('model', 'weights', 'loss_networks')} == {k: v for k, v in model.about['settings'].items() if k not in ('model', 'weights', 'loss_networks')}
+    mirrored_settings, settings = ({k: v for k, v in r.about['settings'].items() if k not in ('model', 'weights', 'loss_networks')} for r in (mirrored, model))
+    assert mirrored_settings == settings
     assert (mirrored.values('mirroring', 'color') == 0).all() and (mirrored.values('mirroring', 'copying') > 0).all()          # it is the exemplar
     assert mirrored.values('mirroring', 'copying') == pytest.approx(mirrored.values('mirroring', 'lpips_alex'), rel=1e-4)
     assert not list((path.with_suffix('')/'references').rglob('*.png'))
@@ -315,7 +316,8 @@ def fake(shift, n=40, seed=0):
     "Rows and vectors of a model whose LPIPS is higher by `shift` and whose swaps lie as far away."
     rng, found = np.random.default_rng(seed), held_out.Measured()
     base = np.random.default_rng(9).uniform(.4, .6, n)
-    found.rows = [dict(set='siftflow', name=str(i), psnr=15., ssim=.3, color=4., high_frequency=.6, copying=-.1, lpips_vgg=float(b+shift), lpips_alex=float(b), deeplab=math.nan) for i, b in enumerate(base)]
+    found.rows = [dict(set='siftflow', name=str(i), psnr=15., ssim=.3, color=4., high_frequency=.6, copying=-.1,
+                       lpips_vgg=float(b+shift), lpips_alex=float(b), deeplab=math.nan) for i, b in enumerate(base)]
     true = np.random.default_rng(8).normal(size=(n, 4, 64))
     found.vectors = dict(alexnet=dict(photos=true, pictures=rng.normal(size=(n, 4, 64))+1+10*shift))
     return found

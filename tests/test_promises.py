@@ -186,6 +186,23 @@ def test_a_killed_training_gives_its_folder_back_and_its_leftovers_are_removed(t
     assert [p.name for p in out.rglob('.*.tmp') if '.77' in p.name or 'mine' in p.name] == ['.mine.tmp']
 
 
+STATE = dict(config='{}', position=dict(phase=0, epoch=0, batch=0), iteration=3, averaged=1, best={}, seconds=1., networks={}, opts={}, scalers={})
+
+
+@pytest.mark.parametrize('part', [dict(position={}), dict(position=dict(phase=-1, epoch=0, batch=0)), dict(position=dict(phase=0, epoch=True, batch=0)), dict(iteration='x'),
+                                  dict(config='x'), dict(config='[]'), dict(config='[' * 10**5), dict(networks=[]), dict(opts=None), dict(scalers=None), dict(best=None)])
+def test_states_of_other_parts_are_refused(tmp_path, part):
+    import torch
+
+    from msca.learning.states import kept_states, newest_state
+    torch.save(STATE, tmp_path/'training.pt')
+    assert newest_state(tmp_path)[1] == STATE
+    (tmp_path/'training.9x.pt').write_text('')
+    assert [p.name for p in kept_states(tmp_path)] == ['training.pt']
+    torch.save(STATE | part, tmp_path/'training.pt')
+    assert 'not a training state' in complaint(newest_state, tmp_path)
+
+
 # ---- limits ---------------------------------------------------------------------------------------------------------------------------
 
 def peak_of(program, *args):

@@ -227,7 +227,8 @@ class Painter(View):
             b = W.Button(description=text, tooltip=tooltip)
             b.on_click(lambda _: do())
             return b
-        self.undo, self.redo = button('Undo', 'Ctrl+Z on the canvas', self.canvas.undo), button('Redo', 'Ctrl+Y on the canvas', self.canvas.redo)
+        self.undo = button('Undo', 'Ctrl+Z on the canvas', self.canvas.undo)
+        self.redo = button('Redo', 'Ctrl+Y on the canvas', self.canvas.redo)
         self.clear = button('Clear', 'take all labels away', self.canvas.clear)
         width = W.IntSlider(12, 1, 60, description='Brush width', style=dict(description_width='auto'), layout=W.Layout(width='240px'))
         T.link((width, 'value'), (self.canvas, 'width'))

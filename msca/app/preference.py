@@ -24,7 +24,8 @@ class PictureChoice(anywidget.AnyWidget):
 .msca-choice .given figure { flex: 0 1 200px; }
 .msca-choice img { width: 100%; aspect-ratio: 1; object-fit: contain; border-radius: 6px; background: var(--jp-layout-color2, #eee); }
 .msca-choice figcaption { font-size: 13px; color: var(--jp-ui-font-color2, #666); }
-.msca-choice button { flex: 1 1 0; min-height: 40px; border-radius: 6px; border: 1px solid var(--msca-accent, #0b7285); background: none; color: inherit; font-size: 14px; cursor: pointer; }
+.msca-choice button { flex: 1 1 0; min-height: 40px; border-radius: 6px; border: 1px solid var(--msca-accent, #0b7285);
+  background: none; color: inherit; font-size: 14px; cursor: pointer; }
 .msca-choice button:hover, .msca-choice button:focus-visible { background: var(--msca-accent, #0b7285); color: white; }
 '''
     _esm = '''

@@ -159,7 +159,8 @@ def _is_painted(seen, used, colors, label_set, name):
         black = [i for i, c in zip(seen, used) if not any(c) and c not in own and i != UNLABELLED]
         if not (same and black): return not same
         if not _are_ids(seen, label_set): return True
-        raise InputError(f'{name}: number {black[0]} is black in it: unlabelled by its color, {label_set.classes[black[0]]} by its number; save it as 8-bit grayscale, or in colors without a palette')
+        raise InputError(f'{name}: number {black[0]} is black in it: unlabelled by its color, '
+                         f'{label_set.classes[black[0]]} by its number; save it as 8-bit grayscale, or in colors without a palette')
     if known and label_set.colors_from != 'picked': return not (same and all(i == UNLABELLED for i, c in drawn if c not in own))
     return _is_web_palette(colors)
 

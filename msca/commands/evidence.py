@@ -67,10 +67,12 @@ def add_task_options(
     p.add_argument('--tasks', type=_tasks, metavar='A,B…', help=f"of {', '.join(TASK_NAMES)}; restyling is for procedural scenes (default: all that are possible)")
     g = p.add_argument_group('metrics')
     g.add_argument('--features', nargs='+', choices=['imagenet', 'squeezenet'], default=['imagenet'],
-                   help="networks behind the metrics: imagenet is LPIPS, Fréchet distances, FID and style loss; squeezenet gives squeezenet_*, a small network's (default: imagenet)")
+                   help="networks behind the metrics: imagenet is LPIPS, Fréchet distances, FID and "
+                   "style loss; squeezenet gives squeezenet_*, a small network's (default: imagenet)")
     g.add_argument('--weights', metavar='FILE', help="local SqueezeNet 1.0 weights, under torchvision's names (default: download)")
     for option, what in WEIGHTS.items(): g.add_argument(f'--{option}-weights', default='imagenet', metavar='FILE', help=f'local weights of {what}')
-    g.add_argument('--no-references', action='store_true', help='leave out the pictures that no model painted (class means, the mirrored truth, blur, shift), which are measured beside the models')
+    g.add_argument('--no-references', action='store_true',
+                   help='leave out the pictures that no model painted (class means, the mirrored truth, blur, shift), which are measured beside the models')
 
 def check_questions(
     args,  # what argparse read
@@ -131,7 +133,8 @@ def chosen_metrics(
     networks = dict(imagenet=IMAGENET_METRICS, squeezenet=SQUEEZENET_METRICS)
     wanted = [*LIGHT_METRICS, *(m for n in networks if n in args.features for m in networks[n]), *LAYOUT_METRICS]
     packaged = 'standard' if args.efficientnet_weights == 'imagenet' else args.efficientnet_weights
-    backbones = Backbones(vgg16=args.vgg16_weights, alexnet=args.alexnet_weights, efficientnet=packaged, vgg19=args.vgg_weights, inception=args.inception_weights, squeezenet=args.weights or 'torchvision')
+    backbones = Backbones(vgg16=args.vgg16_weights, alexnet=args.alexnet_weights, efficientnet=packaged,
+                          vgg19=args.vgg_weights, inception=args.inception_weights, squeezenet=args.weights or 'torchvision')
     left_out = [Unavailable(m, f'--features {n} was not given') for n in networks if n not in args.features for m in networks[n]]
     return [with_option(m) if isinstance(m, Unavailable) else m for m in build_metrics(wanted, backbones, parse, n_labels, device)] + left_out
 
@@ -148,7 +151,7 @@ def weight_files(
     args,  # what argparse read
 ) -> dict:  # option → fingerprint of the file
     "Which local weights the metrics have."
-    from msca.base.config import fingerprint
+    from msca.base.schema import fingerprint
     files = {n: getattr(args, n) for n in ('weights', *(f'{k}_weights' for k in WEIGHTS))}
     return {n: fingerprint(Path(f).read_bytes()) for n, f in files.items() if f not in (None, 'imagenet')}
 
@@ -231,7 +234,8 @@ def _compare_arguments(p):
     p.add_argument('--device', type=device_name, default='auto', help='auto, cpu, cuda or mps (default: auto)')
     add_scene_options(p)
     add_task_options(p)
-    p.add_argument('--out', required=True, metavar='DIR', help='folder for reports/, table.md, table.tex, comparison.json, differences.png and pictures.png; finished reports in it are used again')
+    p.add_argument('--out', required=True, metavar='DIR',
+                   help='folder for reports/, table.md, table.tex, comparison.json, differences.png and pictures.png; finished reports in it are used again')
 
 def model_names(
     models:list,  # what was given for `--models`
@@ -335,7 +339,8 @@ def series_segmenter(
     where = model_folder(args.parser) if args.parser else folder/'parser'
     if args.parser or (where/'parser.json').is_file():
         net, known = load_segmenter(where)
-        if known.classes != train.label_set.classes: raise InputError(f"{where}: its parser knows other classes than these scenes; --labels scenes matches them with the shared ones")
+        if known.classes != train.label_set.classes:
+            raise InputError(f"{where}: its parser knows other classes than these scenes; --labels scenes matches them with the shared ones")
         return net.to(device)
     side = min(size, 160)
     print('parser, for all models', flush=True)
@@ -375,7 +380,7 @@ def check_series(
 ):
     "Fail, before anything is read, at models, seeds or updates that cannot be."
     from msca.evidence.reproduce import TRAINED, Plan, fitted_schedule
-    from msca.relatives.baselines import variant_recipe
+    from msca.relatives.ablations import variant_recipe
     plan = Plan(args.models or TRAINED, args.seeds, args.config, {}, 1, 1, 1, '')
     for name in plan.models: variant_recipe(name, config)
     if args.updates: fitted_schedule(config, args.updates, 1_000_000)
@@ -383,7 +388,7 @@ def check_series(
 def _series_materials(args, config, device):
     "Scenes, parser and recipes of a series; what it learns from, in words."
     from msca.evidence.reproduce import Materials, usable_photos
-    from msca.relatives.baselines import variant_recipe
+    from msca.relatives.ablations import variant_recipe
     train, valid, words = series_scenes(args, config.size)
     parser = series_segmenter(args, Path(args.out), train, valid, config.size, device)
     return usable_photos(config, args.config, Materials(train, valid, train.label_set, parser.parse, variant_recipe, device, args.vgg_weights)), words
@@ -412,15 +417,18 @@ def reproduce(args):
     if not args.parser: args.parser = str(out/'parser')
     models = {n: open_model(str(f), args.device, args.vgg_weights) for n, f in folders.items()}
     examination = Examination(args, models[next(iter(models))], _series_questions(args, materials, config.size))
-    c = Comparison({n: examination.report(s, n, out/'reports'/f'{n}.json', model_losses(folders[n])) for n, s in models.items()}, examination.references(out/'reports'/'references'))
+    c = Comparison({n: examination.report(s, n, out/'reports'/f'{n}.json', model_losses(folders[n])) for n, s in models.items()},
+                   examination.references(out/'reports'/'references'))
     write_comparison(c, out, spread_questions(examination.tasks), materials.label_set)
     print(write_table1(c, plan, out).read_text(encoding='utf-8'))
 
 # %% ../../nbs/940_commands.evidence.ipynb #6aa538e4
 COMMANDS = (
     ('eval', 'measure a model on questions with a known answer',
-     'msca eval --data photos --out report.json\n  msca eval --data photos --vgg16-weights vgg16.pth --alexnet-weights alexnet.pth --out report.json\n  msca eval --procedural 100 --features squeezenet --weights squeezenet.npz --out report.json', _eval_arguments, evaluate_model),
+     'msca eval --data photos --out report.json\n  msca eval --data photos --vgg16-weights vgg16.pth --alexnet-weights alexnet.pth --out report.json\n'
+     '  msca eval --procedural 100 --features squeezenet --weights squeezenet.npz --out report.json', _eval_arguments, evaluate_model),
     ('compare', 'measure several models and set them side by side',
      'msca compare --models run-a run-b scenes-128 --data photos --out comparison', _compare_arguments, compare),
     ('reproduce', "train and measure the models of the paper's Table 1",
-     'msca reproduce table1 --data photos --updates 3000 --size 128 --out series\n  msca reproduce table1 --procedural 2000 --budget 600 --size 64 --out series', _reproduce_arguments, reproduce))
+     'msca reproduce table1 --data photos --updates 3000 --size 128 --out series\n'
+     '  msca reproduce table1 --procedural 2000 --budget 600 --size 64 --out series', _reproduce_arguments, reproduce))

@@ -24,7 +24,8 @@ def models(args):
     for name, notice in shipped_models().items():
         folder = PRETRAINED/name
         about, mib = read_config(folder), sum(f.stat().st_size for f in folder.glob('*.safetensors'))/2**20
-        print(f"{name}{' (default)' if name == DEFAULT_MODEL else ''}: {len(about['label_set']['classes'])} classes, {about['size']}×{about['size']} pixels, {mib:.1f} MiB; {notice}")
+        print(f"{name}{' (default)' if name == DEFAULT_MODEL else ''}: {len(about['label_set']['classes'])} classes, "
+              f"{about['size']}×{about['size']} pixels, {mib:.1f} MiB; {notice}")
         print(f"  {folder/'MODEL_CARD.md'}")
 
 # %% ../../nbs/970_commands.model.ipynb #1c30275d
@@ -123,7 +124,8 @@ def _formats(text):
 def _export_arguments(p):
     add_model_option(p)
     p.add_argument('--out', required=True, metavar='DIR', help='folder for synthesizer.onnx, synthesizer.pt2, the same of the parser, model.json and paint.py')
-    p.add_argument('--format', type=_formats, default=('onnx', 'torch'), metavar='A,B', help='onnx (for any runtime), torch (a torch.export program), or both (default: onnx,torch)')
+    p.add_argument('--format', type=_formats, default=('onnx', 'torch'), metavar='A,B',
+                   help='onnx (for any runtime), torch (a torch.export program), or both (default: onnx,torch)')
     p.add_argument('--vgg-weights', default='imagenet', metavar='FILE', help='local VGG-19 weights, for models of the paper configuration (default: download)')
 
 def _earlier_export(folder):
@@ -139,9 +141,10 @@ def export(args):
     if out.is_dir() and any(out.iterdir()) and not _earlier_export(out): raise InputError(f"{out}: has other files in it; name a new folder, or one of an earlier export")
     from msca.model.portable import write_portable
     from msca.model.segmenter import load_segmenter
-    from msca.pretrained.models import model_folder
+    from msca.pretrained.models import model_folder, parser_folder
     s, folder = open_model(args.model, 'cpu', args.vgg_weights), model_folder(args.model)
-    parser = load_segmenter(folder)[0].requires_grad_(False) if (folder/'parser.json').is_file() else None
+    place = parser_folder(folder)
+    parser = load_segmenter(place)[0].requires_grad_(False) if place else None
     written = write_portable(s.model, parser, s.label_set, s.size, s.notice, out, args.format)
     for p in written: print(f"{p}: {p.stat().st_size/2**20:.1f} MiB" if p.suffix in ('.onnx', '.pt2') else p)
     if 'onnx' in args.format: print(f"try it: python {out/'paint.py'} LAYOUT.png EXEMPLAR.jpg OUT.png")

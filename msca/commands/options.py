@@ -61,7 +61,8 @@ def add_model_option(
 ):
     "`--model`."
     p.add_argument('--model', metavar='NAME|DIR',
-                   help='a shipped model, a checkpoint folder, or owner/name on the Hugging Face Hub (default: the shipped model scenes-256)')
+                   help='a shipped model, a checkpoint folder, or owner/name on the Hugging Face Hub '
+                        '(default: the shipped model scenes-256)')
 
 def add_model_options(
     p:argparse.ArgumentParser,  # a command's parser
@@ -101,7 +102,8 @@ def read_told_maps(
     if not (of_exemplars or args.snap): return
     check_inputs(args.exemplar_classes, args.exemplar_palette)
     from msca.data.scene import load_labels
-    options = {'layout': (args.classes, args.palette), 'exemplar': (args.exemplar_classes, args.exemplar_palette) if of_exemplars else (args.classes, args.palette)}
+    options = {'layout': (args.classes, args.palette),
+               'exemplar': (args.exemplar_classes, args.exemplar_palette) if of_exemplars else (args.classes, args.palette)}
     for name, of in (('layout', 'layout'), ('layouts', 'layout'), ('exemplar_layout', 'exemplar'), ('exemplar_layouts', 'exemplar')):
         given = getattr(args, name, None)
         read = lambda m: load_labels(m, label_set, *options[of], args.snap)

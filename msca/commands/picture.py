@@ -62,7 +62,8 @@ def _check_demo(out):
     made = (out/'grid.png').stat().st_mtime if (out/'grid.png').exists() else 0
     files = *(out/'layouts'/f'{kind}.png' for _, kind in DEMO_LAYOUTS), *(out/'exemplars'/f'{name}.png' for name in ('photo', *DEMO_STYLES))
     theirs = next((f for f in files if f.exists() and f.stat().st_mtime > made+1), None)  # the grid is written last, within a second
-    if theirs: raise InputError(f"{theirs}: is newer than the grid and would be replaced; msca synth paints it, or give --out another folder")
+    if theirs:
+        raise InputError(f"{theirs}: is newer than the grid and would be replaced; msca synth paints it, or give --out another folder")
 
 def demo(args):
     "`msca demo`: a grid, and the pictures it was made from."
@@ -134,7 +135,8 @@ def parse(args):
     label_set = LabelSet.from_dict(read_config(folder)['label_set'])
     segment = choose_segmenter(folder, label_set, device, args.segmenter)
     if segment is None:
-        raise InputError(f"{folder}: this model has no segmenter (parser.json), it was trained with --parser-epochs 0; --segmenter NAME takes another one")
+        why = 'it was trained with --parser-epochs 0; --segmenter NAME takes another one'
+        raise InputError(f"{folder}: this model has no segmenter (parser.json), {why}")
     near = nearby_classes(args.out)
     if near and read_classes(near).classes != label_set.classes:
         raise InputError(f"{args.out}: would be read in the classes of {near}, which are not the model's; write it into another folder")

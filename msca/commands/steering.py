@@ -79,7 +79,8 @@ def interpolate(args):
     inputs = args.layout, *args.exemplars, *maps, args.classes, args.palette, file_mask
     check_output(args.out, inputs)
     if args.animation: check_output(args.animation, inputs, ['.gif', '.webp'])
-    if args.animation and Path(args.animation).absolute() == Path(args.out).absolute(): raise InputError(f"{args.out}: is both --out and --animation; name two files")
+    if args.animation and Path(args.animation).absolute() == Path(args.out).absolute():
+        raise InputError(f"{args.out}: is both --out and --animation; name two files")
     if len(args.exemplars) < 2: raise InputError('one exemplar; at least 2 are needed to interpolate')
     if args.corners and len(args.exemplars) != 4: raise InputError(f"--corners needs 4 exemplars, {len(args.exemplars)} were given")
     if args.animation and (args.weights or args.corners or args.mask or args.assign): raise InputError('--animation goes with --steps only')
@@ -145,7 +146,8 @@ def extrapolate(args):
     layout = s.read_layout(args.layout, args.size or 0, args.classes, args.palette)
     (h, w), room = exemplar.ids.shape, layout.size
     if args.keep_photo and (h > room[0] or w > room[1]):
-        raise InputError(f"{args.exemplar}: is read at {w}×{h} pixels and does not fit into a picture of {room[1]}×{room[0]}; --keep-photo needs a larger --size")
+        why = f'does not fit into a picture of {room[1]}×{room[0]}; --keep-photo needs a larger --size'
+        raise InputError(f"{args.exemplar}: is read at {w}×{h} pixels and {why}")
     picture = s.panorama(layout, exemplar) if args.seamless else s.extrapolate(layout, exemplar, seed=args.seed)
     if args.keep_photo: picture = insert_patch(picture, Image.fromarray(exemplar.photo))
     save_image(picture, args.out)
@@ -204,7 +206,8 @@ def _grid_arguments(p):
     p.add_argument('--layouts', required=True, nargs='+', metavar='L.png', help='label maps, one a row')
     p.add_argument('--exemplars', required=True, nargs='+', metavar='X.jpg', help='photos, one a column')
     p.add_argument('--out', default='grid.png', metavar='O.png', help='picture to write (default: grid.png)')
-    p.add_argument('--size', type=picture_side, metavar='N', help="short side at which pictures are painted (default: the model's training size)")
+    p.add_argument('--size', type=picture_side, metavar='N',
+                   help="short side at which pictures are painted (default: the model's training size)")
     p.add_argument('--tile', type=whole_number(16, 1024), default=128, metavar='N', help='side of a picture in the grid (default: 128)')
     add_map_options(p)
     add_model_options(p)
@@ -229,7 +232,8 @@ def grid(args):
 COMMANDS = (
     ('interpolate', 'mix the styles of several photos',
      'msca interpolate --layout layout.png --exemplars noon.jpg dusk.jpg --out strip.png --animation strip.gif\n'
-     '  msca interpolate --layout layout.png --exemplars street.jpg sunset.jpg --assign sky=2 water=2', _interpolate_arguments, interpolate),
+     '  msca interpolate --layout layout.png --exemplars street.jpg sunset.jpg --assign sky=2 water=2', _interpolate_arguments,
+     interpolate),
     ('extrapolate', 'a large picture beyond the border of a photo',
      'msca extrapolate --layout wide.png --exemplar photo.jpg --size 256x2048 --seamless', _extrapolate_arguments, extrapolate),
     ('explain', 'what the attention did: which part of the photo styles which part of the picture',

@@ -91,7 +91,8 @@ def sheets(args):
     study = Study(args.folder)
     Session(study, args.person)  # refuses a name that cannot be one
     paths = write_sheets(study, args.person, args.out)
-    print(f"{args.out}: {len(paths)} questions to {args.person}, {paths[0].name} to {paths[-1].name}\nenter the answers with: msca study enter {args.folder} --person {args.person!r} --answers FILE")
+    print(f"{args.out}: {len(paths)} questions to {args.person}, {paths[0].name} to {paths[-1].name}\n"
+          f"enter the answers with: msca study enter {args.folder} --person {args.person!r} --answers FILE")
 
 def enter(args):
     "`msca study enter`."
@@ -108,4 +109,5 @@ def study(args):
     dict(make=make, ask=ask, sheets=sheets, enter=enter, summary=summary)[args.step](args)
 
 COMMANDS = (('study', 'ask people which pictures they prefer',
-             'msca study make --models run-a run-b --data photos --n 40 --out study\n  msca study ask study\n  msca study sheets study --person anna --out sheets\n  msca study enter study --person anna --answers anna.txt\n  msca study summary study', _study_arguments, study),)
+             'msca study make --models run-a run-b --data photos --n 40 --out study\n  msca study ask study\n  msca study sheets study --person anna --out sheets\n'
+             '  msca study enter study --person anna --answers anna.txt\n  msca study summary study', _study_arguments, study),)

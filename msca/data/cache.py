@@ -26,7 +26,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
-from ..base.config import fingerprint
+from ..base.schema import fingerprint
 from ..base.files import write_whole
 from ..base.labels import InputError
 

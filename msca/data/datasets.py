@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from ..base.config import fingerprint
+from ..base.schema import fingerprint
 from ..base.files import save_image
 from ..base.labels import SCENE_LABELS, UNLABELLED, InputError, LabelSet, label_lut, means_unlabelled, resize_labels
 from ..base.palettes import read_classes, read_lines, read_palette

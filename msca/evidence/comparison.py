@@ -100,7 +100,8 @@ class Comparison:
         settings = {k: v for k, v in self.first.about['settings'].items() if k not in _OWN}
         known = {n: {t: {m: r.score(t, m)._asdict() for m in self.metrics} for t in r.tasks} for n, r in self.references.items()}
         losses = {n: r.about['settings'].get('loss_networks') for n, r in self.reports.items()}
-        return dict(format='msca-comparison', version=1, reference=self.reference, references=known, networks_in_losses=losses, models=self.models, scores=numbers, metrics=self.metrics,
+        return dict(format='msca-comparison', version=1, reference=self.reference, references=known,
+                    networks_in_losses=losses, models=self.models, scores=numbers, metrics=self.metrics,
                     settings=settings, **{k: self.first.about[k] for k in ('unavailable', 'remarks', 'made_by')})
 
 # %% ../../nbs/440_evidence.comparison.ipynb #fcccd61f
@@ -298,14 +299,17 @@ def _loss_notes(c):
     losses = {n: r.about['settings'].get('loss_networks') for n, r in c.reports.items()}
     known = [f"{n}: {', '.join(x) or 'none'}" for n, x in losses.items() if x is not None]
     unknown = [n for n, x in losses.items() if x is None]
-    return [f"Networks in the losses of {'; '.join(known)}. Scores that look through them or their kin are marked {_MARK}."]*bool(known) + [f"Networks in the losses of {', '.join(unknown)}: not recorded."]*bool(unknown)
+    return [f"Networks in the losses of {'; '.join(known)}. Scores that look through them or their kin are marked {_MARK}."]*bool(known) + [
+        f"Networks in the losses of {', '.join(unknown)}: not recorded."]*bool(unknown)
 
 def comparison_text(
     c:Comparison,
 ) -> str:  # Markdown
     "Tables with everything that must be known to read them."
     parts = ['# '+' / '.join(c.models), _notes(c), markdown_table(*score_table(c))]
-    if len(c.models) > 1: parts += [f'## Difference to {c.reference}', 'Model minus reference, question by question; in bold where the interval does not hold zero.', markdown_table(*difference_table(c))]
+    if len(c.models) > 1:
+        parts += [f'## Difference to {c.reference}',
+                  'Model minus reference, question by question; in bold where the interval does not hold zero.', markdown_table(*difference_table(c))]
     if c.references: parts += ['## References', 'Pictures that no model painted, measured in the same way: what the numbers above are worth.', markdown_table(*reference_table(c))]
     return '\n\n'.join(p.strip() for p in parts)+'\n'
 

@@ -66,4 +66,5 @@ def measure_references(
 ) -> dict:  # name → `Report`
     "Reports of all references on one of the tasks; what is measured already is kept."
     ask = partial(evaluate, tasks=[reference_task(tasks)], metrics=metrics, parse=parse, workers=workers, progress=progress, keep_pictures=False)
-    return {name: ask(paint, path=Path(folder)/f"{name.replace(' ', '-')}.json", settings=dict(settings, model=name, weights=None, loss_networks=[])) for name, paint in REFERENCES.items()}
+    return {name: ask(paint, path=Path(folder)/f"{name.replace(' ', '-')}.json",
+                      settings=dict(settings, model=name, weights=None, loss_networks=[])) for name, paint in REFERENCES.items()}

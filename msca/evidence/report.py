@@ -23,7 +23,7 @@ from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader
 
-from ..base.config import fingerprint
+from ..base.schema import fingerprint
 from ..base.files import save_image, write_whole
 from ..base.labels import InputError, one_hot
 from ..data.cache import scene_keys
@@ -141,7 +141,8 @@ def earlier_report(
     path, about = Path(path), read_about(path)
     if about is not None: return about
     folder = path.with_suffix('')
-    theirs = next((p for p in (path.with_suffix('.csv'), path.with_suffix('.png')) if p.exists()), folder if folder.is_file() or folder.is_dir() and any(folder.iterdir()) else None)
+    theirs = next((p for p in (path.with_suffix('.csv'), path.with_suffix('.png')) if p.exists()),
+                  folder if folder.is_file() or folder.is_dir() and any(folder.iterdir()) else None)
     if theirs: raise InputError(f"{theirs}: is there already, and no part of a report; name another file than {path.name}")
 
 # %% ../../nbs/430_evidence.report.ipynb #ac0a28a7

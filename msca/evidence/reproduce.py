@@ -25,12 +25,12 @@ import numpy as np
 import torch
 from torch.utils.data import Subset
 
-from ..base.config import Configuration, whole
+from ..base.schema import Configuration, whole
 from ..base.files import write_whole
 from ..base.labels import InputError
 from .comparison import Cell, Comparison, loss_mark, markdown_table, metric_names, score_texts
 from .report import Score, bootstrap_mean
-from ..learning.loop import Callback
+from ..learning.quiet_fastai import Callback
 from ..learning.recipe import TrainingConfig, phases
 from ..learning.run import TrainingRun
 from ..learning.states import kept_states
@@ -45,7 +45,8 @@ PAPER_TABLE = {  # task → metric → one value per model
                       fid=(242.73, 190.01, 90.99, 89.15, 102.41, 90.52, 85.92, 76.75), style=(41.4, 20.3, 16.7, 7.45, 79.9, 8.76, 6.69, 3.96)),
     'duplicating': dict(psnr=(9.46, 12.45, 15.43, 15.80, 11.94, 16.02, 16.62, 17.03), lpips=(.759, .602, .476, .438, .510, .438, .421, .397),
                         fid=(242.81, 190.02, 90.97, 89.22, 103.23, 90.56, 86.20, 76.64), style=(41.5, 20.3, 16.6, 7.41, 79.4, 8.81, 6.53, 3.97))}
-STAND_INS = dict(psnr=('psnr',), lpips=('lpips_vgg', 'squeezenet_distance'), fid=('fid', 'squeezenet_fid'), style=('style', 'squeezenet_style'))  # the paper's metric → ours, the first that was measured
+# the paper's metric → ours, the first that was measured
+STAND_INS = dict(psnr=('psnr',), lpips=('lpips_vgg', 'squeezenet_distance'), fid=('fid', 'squeezenet_fid'), style=('style', 'squeezenet_style'))
 TRAINED = ('msca', 'gap', 'no-attention', 'no-gate', 'no-global', 'spade-vae', 'spade-vae-cross', 'spade')  # what a series trains, the reference first
 SEEDED = ('msca', 'gap')  # the models of which every seed is trained
 
@@ -182,7 +183,7 @@ class Materials(NamedTuple):
     valid:object  # source of held-out scenes
     label_set:object  # their classes
     segmenter:Callable  # list of photos → list of maps, for exemplars
-    recipe_of:Callable  # (model's name, the full model's `TrainingConfig`) → (variant, its own), as `msca.relatives.baselines.variant_recipe`
+    recipe_of:Callable  # (model's name, the full model's `TrainingConfig`) → (variant, its own), as `msca.relatives.ablations.variant_recipe`
     device:object = 'cpu'  # where networks are
     vgg_weights:str = 'imagenet'  # for the paper's shape: 'imagenet' or a local file
 
@@ -348,9 +349,12 @@ def beside_paper(
             unit = c.metrics[m].get('unit', '')
             texts, power = score_texts(scores, unit=unit)
             name = metric_names(c.metrics)[m] + (f' ×1e{power}' if power else '')
-            rows.append([Cell(t), Cell(name), *(Cell(x+loss_mark(c, m, c.reports[n])) for x, n in zip(texts, models)), Cell(score_texts([Score(training_luck(c, t, m)/10**power, n=1)], unit=unit)[0][0])])
+            rows.append([Cell(t), Cell(name), *(Cell(x+loss_mark(c, m, c.reports[n])) for x, n in zip(texts, models)),
+                         Cell(score_texts([Score(training_luck(c, t, m)/10**power, n=1)], unit=unit)[0][0])])
             paper = [paper_value(t, metric, n) for n in models] if metric else []
-            if any(v is not None for v in paper): rows.append([Cell(''), Cell(f'paper: {metric}' + ' ×1e-4'*(metric == 'style')), *(Cell('' if v is None else f'{v:.{3 if metric == "lpips" else 2}f}') for v in paper), Cell('')])
+            if any(v is not None for v in paper):
+                rows.append([Cell(''), Cell(f'paper: {metric}' + ' ×1e-4'*(metric == 'style')),
+                             *(Cell('' if v is None else f'{v:.{3 if metric == "lpips" else 2}f}') for v in paper), Cell('')])
     return markdown_table(['task', 'metric', *models, 'between seeds'], rows)
 
 def ordering_text(
@@ -375,10 +379,13 @@ def write_table1(
     found, folder = orderings(c), Path(folder)
     took = [json.loads(p.read_text(encoding='utf-8')) for p in sorted(folder.glob('models/*/trained.json'))]
     hardware = ' and '.join(sorted({x['device'] for x in took}))
-    about = [f'- Learned from: {plan.data}, {plan.photos} of them used; {plan.updates} updates of every generator, batches of {plan.config.batch_size} at {plan.config.size}×{plan.config.size}.',
-             f"- Seeds {', '.join(map(str, plan.seeds))} for {' and '.join(m for m in SEEDED if m in plan.models)}, seed {plan.seeds[0]} for the others. *Between seeds* is the largest difference between two seeds of one model.",
+    about = [f'- Learned from: {plan.data}, {plan.photos} of them used; {plan.updates} updates of every generator, '
+             f'batches of {plan.config.batch_size} at {plan.config.size}×{plan.config.size}.',
+             f"- Seeds {', '.join(map(str, plan.seeds))} for {' and '.join(m for m in SEEDED if m in plan.models)}, "
+             f"seed {plan.seeds[0]} for the others. *Between seeds* is the largest difference between two seeds of one model.",
              f"- Trained on: {hardware or 'not recorded'}; {sum(x['seconds'] for x in took)/60:.0f} minutes for {len(took)} trainings.",
-             f"- Asked about: {c.first.about['settings'].get('data', 'scenes without a name')}. Values of models with several seeds are means over them. The paper's numbers are from COCO-Stuff at another scale; compare orderings, not values."]
+             f"- Asked about: {c.first.about['settings'].get('data', 'scenes without a name')}. Values of models with several seeds are means over them. "
+             "The paper's numbers are from COCO-Stuff at another scale; compare orderings, not values."]
     text = '\n\n'.join(['# Table 1', '\n'.join(about), beside_paper(c).strip(), '## Which orderings hold', ordering_text(found).strip()])+'\n'
     with write_whole(folder/'table1.md') as part: part.write_text(text, encoding='utf-8')
     numbers = dict(plan=plan.to_dict(), trainings=took, orderings=[dict(o._asdict(), ours=o.ours._asdict()) for o in found])

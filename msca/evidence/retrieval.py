@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from ..base.config import fingerprint
+from ..base.schema import fingerprint
 from ..base.labels import UNLABELLED, InputError
 from ..base.palettes import rgb_to_lab
 from ..data.cache import cached_arrays, scene_keys

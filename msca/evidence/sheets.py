@@ -25,7 +25,8 @@ def trial_sheet(
 ) -> Image.Image:
     "Layout, exemplar, left and right picture of a question, without names."
     shown = {'layout': 'layout', 'exemplar': 'exemplar', 'left': trial.left, 'right': trial.right}
-    pictures = {title: ImageOps.contain(study.picture(trial.scene, what).convert('RGB'), (tile//2, tile//2) if title == what else (tile, tile), Image.Resampling.NEAREST if title == 'layout' else Image.Resampling.BICUBIC)
+    pictures = {title: ImageOps.contain(study.picture(trial.scene, what).convert('RGB'), (tile//2, tile//2) if title == what else (tile, tile),
+                                        Image.Resampling.NEAREST if title == 'layout' else Image.Resampling.BICUBIC)
                 for title, what in shown.items()}
     sheet = Image.new('RGB', (2*tile+3*_GAP, 2*_HEAD+tile//2+tile+3*_GAP), 'white')
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(16)
@@ -74,7 +75,8 @@ def enter_answers(
     session = Session(study, person)
     numbers = {t: i for i, t in enumerate(session.trials, 1)}
     wanted = [numbers[t] for t in session.left_over]
-    for problem, found in (('no such question', sorted(set(choices)-set(numbers.values()))), ('not answered', sorted(set(wanted)-set(choices))), ('answered before', sorted(set(choices)-set(wanted)))):
+    for problem, found in (('no such question', sorted(set(choices)-set(numbers.values()))),
+                           ('not answered', sorted(set(wanted)-set(choices))), ('answered before', sorted(set(choices)-set(wanted)))):
         if found: raise InputError(f"{name}: {problem}: {', '.join(map(str, found[:8]))}{', …'*(len(found) > 8)} (of {len(numbers)} questions to {person}); nothing was entered")
     for i in wanted: session.answer(choices[i])
     return session

@@ -284,7 +284,9 @@ def preference_text(
     "The study's result."
     answers = read_answers(study)
     def interval(p): return '—' if np.isnan(p.share) else f'{p.share:.0%} ({p.low:.0%} to {p.high:.0%})'
-    rows = [[Cell(p.first), Cell(p.second), *(Cell(str(n)) for n in (p.wins, p.ties, p.losses)), Cell(interval(p), bool(p.low > .5 or p.high < .5))] for p in preferences(study, answers)]
+    rows = [[Cell(p.first), Cell(p.second), *(Cell(str(n)) for n in (p.wins, p.ties, p.losses)),
+             Cell(interval(p), bool(p.low > .5 or p.high < .5))] for p in preferences(study, answers)]
     people = len({r['person'] for r in answers})
-    intro = f"{len(answers)} answers of {people} {'person' if people == 1 else 'people'} on {len(study.scenes)} scenes. Share: of decided answers, for the first; Wilson's 95 % interval, in bold where it does not hold one half."
+    intro = (f"{len(answers)} answers of {people} {'person' if people == 1 else 'people'} on {len(study.scenes)} scenes. "
+             "Share: of decided answers, for the first; Wilson's 95 % interval, in bold where it does not hold one half.")
     return intro+'\n\n'+markdown_table(['first', 'second', 'for the first', 'no difference', 'for the second', 'share'], rows)

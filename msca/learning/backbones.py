@@ -84,7 +84,8 @@ class _InvertedResidual(nn.Module):
         return x+y if self.residual else y
 
 # %% ../../nbs/312_learning.backbones.ipynb #b7451685
-LITE0_STAGES = ((1, 16, 1, 3, 1), (2, 24, 6, 3, 2), (2, 40, 6, 5, 2), (3, 80, 6, 3, 2), (3, 112, 6, 5, 1), (4, 192, 6, 5, 2), (1, 320, 6, 3, 1))  # blocks, channels, widening, kernel, stride of the first
+# blocks, channels, widening, kernel, stride of the first
+LITE0_STAGES = ((1, 16, 1, 3, 1), (2, 24, 6, 3, 2), (2, 40, 6, 5, 2), (3, 80, 6, 3, 2), (3, 112, 6, 5, 1), (4, 192, 6, 5, 2), (1, 320, 6, 3, 1))
 
 def efficientnet_lite0() -> nn.Sequential:  # `stem` and `blocks`, random weights
     "EfficientNet-Lite0's convolutional part, batch norms folded into the convolutions."
@@ -125,7 +126,8 @@ def _body(name):
     "A network's convolutional part with random weights, under the names that its weights have."
     if name == LITE0: return efficientnet_lite0()
     from torchvision import models  # only here: no other part of training needs torchvision's zoo
-    if name not in models.list_models(module=models): raise InputError(f"{name!r}: no such backbone; {LITE0!r} and torchvision's networks such as 'vgg16', 'efficientnet_b0' or 'resnet50' are known")
+    if name not in models.list_models(module=models):
+        raise InputError(f"{name!r}: no such backbone; {LITE0!r} and torchvision's networks such as 'vgg16', 'efficientnet_b0' or 'resnet50' are known")
     net = models.get_model(name, weights=None)
     if hasattr(net, 'features'): return net.features
     if hasattr(net, 'layer4'): return nn.Sequential(OrderedDict((k, m) for k, m in net.named_children() if k not in ('avgpool', 'fc')))  # ResNet and its kin

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from ..base.config import Configuration, above, whole
+from ..base.schema import Configuration, above, whole
 from ..model.spade import init_spade_
 
 # %% ../../nbs/310_learning.discriminators.ipynb #04a71fa5

@@ -24,7 +24,7 @@ from ..base.files import regular_file, write_whole
 from ..base.labels import InputError, plain_text
 from ..base.processes import is_main, mean_over_processes
 from ..data.scene import tensor_to_image
-from .loop import Callback
+from .quiet_fastai import Callback
 from ..model.attention import attention_entropy
 from ..model.features import N_SCALES
 
@@ -57,8 +57,8 @@ def exemplar_errors(
     return dict(held_out_l1=float((right-truth).abs().mean()), held_out_l1_other=float((other-truth).abs().mean()))
 
 # %% ../../nbs/370_learning.history.ipynb #74c38357
-HISTORY_COLUMNS = ('phase', 'iteration', *(f'pretrain_{i}' for i in range(N_SCALES)), 'l1', 'perceptual', 'texture', 'color', 'adversarial', 'feature_matching',
-                   'regularization', 'discriminator', 'd_accuracy_cross', 'd_accuracy_self', 'held_out_l1', 'held_out_l1_other',
+HISTORY_COLUMNS = ('phase', 'iteration', *(f'pretrain_{i}' for i in range(N_SCALES)), 'l1', 'perceptual', 'texture', 'color', 'adversarial', 'pixel', 'feature_matching',
+                   'regularization', 'discriminator', 'd_accuracy_cross', 'd_accuracy_self', 'd_accuracy_photos', 'd_accuracy_painted', 'held_out_l1', 'held_out_l1_other',
                    'column_spread', *(f'entropy_{which}_{i}' for which in ('alpha', 'beta') for i in range(N_SCALES)))
 
 def history_lines(
@@ -101,8 +101,8 @@ def trim_history(
 
 # %% ../../nbs/370_learning.history.ipynb #b98ccb0f
 _PANELS = {'pre-training (L1 of features)': [f'pretrain_{i}' for i in range(N_SCALES)],
-           'generator': ['l1', 'perceptual', 'texture', 'color', 'feature_matching', 'adversarial', 'regularization'],
-           'discriminator': ['discriminator', 'd_accuracy_cross', 'd_accuracy_self'],
+           'generator': ['l1', 'perceptual', 'texture', 'color', 'feature_matching', 'adversarial', 'pixel', 'regularization'],
+           'discriminator': ['discriminator', 'd_accuracy_cross', 'd_accuracy_self', 'd_accuracy_photos', 'd_accuracy_painted'],
            'held-out L1': ['held_out_l1', 'held_out_l1_other'],
            'column spread': ['column_spread'],
            'entropy of α (nats)': [f'entropy_alpha_{i}' for i in range(N_SCALES)],
@@ -139,7 +139,8 @@ def history_figure(
 def _legend(name):
     "A column's name in a panel whose title says the rest."
     names = dict(held_out_l1='right exemplar', held_out_l1_other="another photo's", d_accuracy_cross='accuracy, cross',
-                 d_accuracy_self='accuracy, self', discriminator='hinge loss')
+                 d_accuracy_self='accuracy, self', d_accuracy_photos='accuracy, photos',
+                 d_accuracy_painted='accuracy, painted', discriminator='loss')
     if name[-2] == '_' and name[-1].isdigit(): return f'scale {name[-1]}'
     return names.get(name, name.replace('_', ' '))
 

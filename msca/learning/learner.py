@@ -7,15 +7,16 @@ __all__ = ['PRECISIONS', 'AttentionPretrainer', 'PretrainingLoss', 'adam', 'Epoc
            'synthesis_learner', 'pretraining_learner', 'grad_scalers']
 
 # %% ../../nbs/350_learning.learner.ipynb #797d1149
+from math import inf
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from ..base.labels import InputError
 from ..base.processes import rank
-from .callbacks import Autocast, DiscriminatorStep, GeneratorCadence, GeneratorLoss
-from .discriminators import MultiScaleDiscriminator
-from .loop import Callback, CancelBackwardException, CancelStepException, Learner, OptimWrapper
+from .callbacks import Autocast, DiscriminatorStep, GeneratorCadence, GeneratorLoss, Gradually
+from .quiet_fastai import Callback, CancelBackwardException, CancelStepException, Learner, OptimWrapper
 from .recipe import TrainingConfig
 from ..model.features import N_SCALES, image_scales
 from ..model.synthesizer import SceneSynthesizer
@@ -81,9 +82,10 @@ def adam(
     params,  # parameters to optimize; frozen ones are left out
     lr:float,  # learning rate
     config:TrainingConfig,  # betas, eps and whether fused
+    betas:tuple=None,  # None: the recipe's
 ) -> torch.optim.Adam:
     "torch's Adam without weight decay, as the paper has it (fastai's own Adam differs in eps, weight decay and schedule)."
-    return torch.optim.Adam([p for p in params if p.requires_grad], lr=lr, betas=config.betas, eps=config.eps, weight_decay=0,
+    return torch.optim.Adam([p for p in params if p.requires_grad], lr=lr, betas=betas or config.betas, eps=config.eps, weight_decay=0,
                             fused=config.fused or None)
 
 # %% ../../nbs/350_learning.learner.ipynb #16e317da
@@ -156,7 +158,7 @@ def _learner(dls, model, loss, lr, opt, config, scaler, cbs):
 def synthesis_learner(
     dls,  # `stage_loaders`
     model:SceneSynthesizer,  # generator
-    discriminator:MultiScaleDiscriminator,  # its opponent; None: reconstruction only, the generator moves on every iteration
+    discriminator:nn.Module,  # its opponent, a `MultiScaleDiscriminator` or `SemanticOpponent`; None: reconstruction only, the generator moves on every iteration
     config:TrainingConfig,  # recipe
     perceptual:nn.Module=None,  # a `PerceptualLoss`
     opt:torch.optim.Optimizer=None,  # the generator's; None: a new Adam
@@ -164,14 +166,20 @@ def synthesis_learner(
     iteration:int=0,  # global iterations already done, for the cadence
     cbs:tuple=(),  # further callbacks
     scalers:dict=None,  # 'generator' and 'discriminator' → `GradScaler`, for float16
+    since:int=0,  # global iteration at which the discriminator joined, for the ramp
+    end:int=None,  # global iteration at which the training ends, for the rates' decay; None: they stay
 ) -> Learner:
     "A fastai `Learner` of the generator, with the discriminator's step and the generator's cadence as callbacks."
     loss = GeneratorLoss(config.losses, discriminator, perceptual, model.regularization)
     scalers = scalers or grad_scalers(config, next(model.parameters()).device)
-    own = [GeneratorCadence(1 if discriminator is None else config.generator_every, iteration)]
+    opt = opt or adam(model.parameters(), config.lr, config)
+    own, rates = [GeneratorCadence(1 if discriminator is None else config.generator_every, iteration)], {opt: config.lr}
     if discriminator is not None:
-        d_opt = discriminator_opt or adam(discriminator.requires_grad_(True).parameters(), config.discriminator_lr, config)
+        d_opt = discriminator_opt or adam(discriminator.requires_grad_(True).parameters(), config.discriminator_lr, config, config.discriminator_betas)
         own.append(DiscriminatorStep(discriminator, d_opt, config.losses.self_reconstruction, scalers['discriminator']))
+        rates[d_opt] = config.discriminator_lr
+    decay = (round(end*(1-config.lr_decay)), end) if end and config.lr_decay else (inf, inf)
+    if config.lr_decay or config.adversarial_ramp: own.append(Gradually(rates, loss, (since, config.adversarial_ramp), decay, iteration))
     return _learner(dls, model, loss, config.lr, opt, config, scalers['generator'], [*own, *cbs])
 
 def pretraining_learner(

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from ..base.labels import InputError, LabelSet
-from .callbacks import EMA
+from .backbones import load_backbone
+from .callbacks import EMA, SemanticOpponent
 from .discriminators import DiscriminatorConfig, MultiScaleDiscriminator
 from .learner import AttentionPretrainer, adam, grad_scalers
 from .losses import PerceptualLoss
@@ -85,6 +86,9 @@ def build_discriminator(
     n_labels:int,  # S
 ) -> nn.Module:
     "The opponent that a recipe wants."
+    if config.discriminator == 'semantic':
+        backbone = load_backbone(config.backbone, config.backbone_weights or 'standard')
+        return SemanticOpponent(backbone, n_labels, config.losses.pixel > 0)
     return MultiScaleDiscriminator(DiscriminatorConfig(n_labels, config.discriminator_width, pair=config.pair_discriminator))
 
 def build_perceptual(
@@ -92,8 +96,8 @@ def build_perceptual(
 ) -> nn.Module:  # None where the recipe has none
     "The perceptual loss that a recipe wants, with its weights."
     if config.perceptual == 'none': return None
-    if config.perceptual == 'squeezenet': return PerceptualLoss.squeezenet(config.perceptual_weights)
-    return PerceptualLoss.vgg19(config.perceptual_weights or 'imagenet')
+    build = getattr(PerceptualLoss, config.perceptual.replace('-', '_'))
+    return build(config.perceptual_weights or 'imagenet')
 
 def build_networks(
     config:TrainingConfig,  # recipe
@@ -117,5 +121,5 @@ def build_networks(
         if config.compile and net is not average: net.compile()
     opts = {} if pretrainer is None else dict(pretrain=adam(pretrainer.parameters(), config.pretrain_lr, config))
     opts.update(generator=adam(model.parameters(), config.lr, config),
-                discriminator=adam(discriminator.parameters(), config.discriminator_lr, config))
+                discriminator=adam(discriminator.parameters(), config.discriminator_lr, config, config.discriminator_betas))
     return Networks(model, average, discriminator, pretrainer, ema, opts, grad_scalers(config, device))

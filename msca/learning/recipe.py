@@ -9,7 +9,7 @@ __all__ = ['RECIPES', 'MAY_CHANGE', 'LossWeights', 'TrainingConfig', 'Phase', 'p
 from dataclasses import dataclass
 from typing import Literal
 
-from ..base.config import Configuration, above, number, several, whole
+from ..base.schema import Configuration, above, number, several, whole
 
 # %% ../../nbs/300_learning.recipe.ipynb #774df8fa
 @dataclass(frozen=True)
@@ -22,12 +22,14 @@ class LossWeights(Configuration):
     self_reconstruction:number(0) = 1.  # λ of Eq. 11
     texture:number(0) = 0.  # local contrast; not in the paper
     color:number(0) = 0.  # means of small windows; not in the paper
+    pixel:number(0) = 0.  # of the small pixel discriminator beside the semantic one; 0: there is none
 
 # %% ../../nbs/300_learning.recipe.ipynb #1ef82d76
 @dataclass(frozen=True)
 class TrainingConfig(Configuration):
     "A training recipe: sizes, phases, optimizers, losses. Every field may be set; the defaults are the compact recipe."
     size:whole(32, 2048, 16) = 128  # network input size; photos are used at up to 2N
+    half_crops:bool = False  # learn from patches of half the size, so that photos of the size itself suffice
     epochs:several(whole(0), 2) = (2, 2)  # epochs of stage 1 and of stage 2
     pretrain_epochs:whole(0) = 2  # epochs of attention pre-training
     warmup_epochs:whole(0) = 1  # epochs of reconstruction before the discriminator joins
@@ -35,17 +37,23 @@ class TrainingConfig(Configuration):
     lr:above(0) = 2e-4  # learning rate of the generator's Adam
     pretrain_lr:above(0) = 1e-3  # learning rate of pre-training
     discriminator_lr:above(0) = 2e-4  # learning rate of the discriminator's Adam
+    lr_decay:number(0, 1) = 0.  # share of the iterations, at the end, in which both learning rates fall to a twentieth
     betas:several(number(0, 1, 'high'), 2) = (.9, .999)  # Adam's
+    discriminator_betas:several(number(0, 1, 'high'), 2)|None = None  # those of the discriminator's Adam, where they differ
     eps:above(0) = 1e-8  # Adam's
     generator_every:whole(1) = 1  # update the generator on every n-th iteration
     stages:several(Literal[1, 2, 3], 2) = (1, 2)  # what the two stages train: 1 cross-reconstruction,
     # 2 with self-reconstruction, 3 that alone
     losses:LossWeights = LossWeights(1., 5., 2., 10., 1.)  # weights of the generator's losses
-    pair_discriminator:bool = True  # whether the discriminator sees the exemplar beside the picture
-    discriminator_width:whole(1) = 32  # channels of the discriminator's first layer
+    discriminator:Literal['pair', 'semantic'] = 'pair'  # what judges: patches of the pair (the paper's), or the class of every pixel
+    pair_discriminator:bool = True  # whether the discriminator 'pair' sees the exemplar beside the picture
+    discriminator_width:whole(1) = 32  # channels of the first layer of the discriminator 'pair'
+    backbone:str = 'efficientnet-lite0'  # frozen network of the discriminator 'semantic': this one, or a name of torchvision's
+    backbone_weights:str|None = None  # local weights of the backbone (default: the package's, or torchvision's download)
+    adversarial_ramp:whole(0) = 0  # iterations in which the adversarial terms gain their weight
     ema_decay:number(0, 1, 'high') = .999  # of the average of the generator, per update
-    perceptual:Literal['vgg19', 'squeezenet', 'none'] = 'none'  # network of the perceptual loss
-    perceptual_weights:str|None = None  # local weights of that network (default for vgg19: download)
+    perceptual:Literal['vgg19', 'vgg16', 'distilled-vgg19', 'squeezenet', 'none'] = 'none'  # network of the perceptual loss
+    perceptual_weights:str|None = None  # local weights of that network (default for vgg19 and vgg16: download)
     precision:Literal['float32', 'bfloat16', 'float16'] = 'float32'  # of the forward passes: bfloat16 is quicker on recent GPUs,
     # and on a CPU only where it has bfloat16 instructions (AVX512-BF16 or AMX); float16 is for older GPUs
     micro_batches:whole(1) = 1  # process a batch in N parts: less memory, as many steps; batch norm sees each part alone
@@ -69,19 +77,33 @@ class TrainingConfig(Configuration):
         return cls(size=256, pretrain_epochs=20, warmup_epochs=0, epochs=(20, 20), batch_size=16, pretrain_lr=2e-4, generator_every=5,
                    losses=LossWeights(), perceptual='vgg19', discriminator_width=64)
 
+    @classmethod
+    def scenes(cls) -> 'TrainingConfig':
+        "For pictures one can look at: patches from photos of the size itself, judged by class on a frozen network."
+        weights = LossWeights(adversarial=.7, feature_matching=0., perceptual=5., l1=0., color=30., pixel=.2)
+        return cls(size=256, half_crops=True, epochs=(20, 20), lr=2e-4, discriminator_lr=4e-4, lr_decay=.25, betas=(.5, .99),
+                   losses=weights, discriminator='semantic', adversarial_ramp=300, ema_decay=.998, perceptual='vgg16', channels_last=True)
+
+    @property
+    def patch(self) -> int:
+        "Side of the training samples in pixels; photos are used at up to twice that."
+        return self.size//2 if self.half_crops else self.size
+
     def check(self):
         "Batches can be shared by parts and tasks, and networks have their weights."
+        if self.half_crops and (self.size < 64 or self.size % 32):
+            raise ValueError(f"size is {self.size}; with half_crops it must be a multiple of 32 from 64")
         if self.micro_batches > 1 and self.batch_size % (2*self.micro_batches):
             raise ValueError(f"micro_batches is {self.micro_batches}; batch_size {self.batch_size} must be a multiple of twice that")
         lengths = self.pretrain_epochs+self.warmup_epochs+self.epochs[0], self.epochs[1]
         if self.batch_size % 2 and any(stage == 2 and n for stage, n in zip(self.stages, lengths)):
             raise ValueError(f"batch_size is {self.batch_size}; it must be even: stage 2 makes two samples of every photo")
-        if self.perceptual == 'squeezenet' and self.perceptual_weights is None:
-            raise ValueError("perceptual 'squeezenet' needs perceptual_weights, a local file")
+        if self.perceptual in ('squeezenet', 'distilled-vgg19') and self.perceptual_weights is None:
+            raise ValueError(f"perceptual {self.perceptual!r} needs perceptual_weights, a local file")
 
-RECIPES = 'compact', 'paper'  # named recipes, class methods of `TrainingConfig`; the first is the default
+RECIPES = 'compact', 'paper', 'scenes'  # named recipes, class methods of `TrainingConfig`; the first is the default
 # fields that may change when a run goes on, as they shape no number
-MAY_CHANGE = 'loss_limit', 'sample_every', 'checkpoint_every', 'keep_states', 'perceptual_weights'
+MAY_CHANGE = 'loss_limit', 'sample_every', 'checkpoint_every', 'keep_states', 'perceptual_weights', 'backbone_weights'
 
 # %% ../../nbs/300_learning.recipe.ipynb #5f1800ff
 @dataclass(frozen=True)
@@ -130,6 +152,6 @@ def schedule_lines(
     lines = []
     for i, p in enumerate(phases(config)):
         passes = f"{p.epochs} epoch{'s'*(p.epochs > 1)} of {photos} photos"
-        work = f"{p.batches(photos, config.batch_size)} iterations of {config.batch_size} samples at {config.size}×{config.size}"
+        work = f"{p.batches(photos, config.batch_size)} iterations of {config.batch_size} samples at {config.patch}×{config.patch}"
         lines.append(f"{p.name}: {passes}, {work}, {_ALONE.get(p.name) or _WORK[p.stage] + ', with discriminator'}" + ' (done)'*(i < done))
     return lines

@@ -27,7 +27,7 @@ from .callbacks import LossGuard, TrainingDiverged, recompute_batchnorm
 from .history import RunLog, trim_history
 from .launch import fit_together
 from .learner import EpochPosition, pretraining_learner, synthesis_learner
-from .loop import Callback, CancelFitException
+from .quiet_fastai import Callback, CancelFitException
 from .networks import build_networks, build_perceptual
 from .recipe import MAY_CHANGE, TrainingConfig, phases, recipe_line, schedule_lines
 from .samples import PhotoStore, fits_stages, stage_loaders
@@ -121,7 +121,7 @@ def fitting_scenes(
     what:str,  # 'training' or 'held-out', for messages
 ) -> Subset:
     "The scenes that are large enough for a recipe; `InputError` where fewer than four remain."
-    n, stages = config.size, {p.stage for p in phases(config)}
+    n, stages = config.patch, {p.stage for p in phases(config)}
     keep, holds = _usable(scenes, n, stages), f"two {n}×{n} patches side by side" if 1 in stages else f"a patch of {n}×{n}"
     left_out = len(scenes)-len(keep)
     if len(keep) < 4:
@@ -148,11 +148,13 @@ def run_settings(
     variant:str,  # its variant
     classes:tuple,  # names
     photos:int,  # how many there are to learn from
+    discriminator=None,  # which may have a frozen backbone whose weights must be the same
 ) -> dict:
     "What must be equal when a run is resumed, in JSON's types."
     recipe = {k: v for k, v in config.to_dict().items() if k not in MAY_CHANGE}
     network = {f'synthesizer {k}': v for k, v in shape.to_dict().items()}
-    return json.loads(json.dumps(dict(recipe, **network, variant=variant, classes=classes, training_photos=photos)))
+    known = dict(backbone_fingerprint=discriminator.fingerprint()) if hasattr(discriminator, 'fingerprint') else {}
+    return json.loads(json.dumps(dict(recipe, **network, variant=variant, classes=classes, training_photos=photos, **known)))
 
 def check_same_run(
     path,  # of the state, for messages
@@ -191,12 +193,12 @@ class TrainingRun:
         self.networks = build_networks(config, variant, shape, label_set, self.device, vgg_weights, init)
         self.perceptual = build_perceptual(config)
         if self.perceptual is not None: self.perceptual.to(self.device)
-        self.train_store, self.valid_store = (PhotoStore(fitting_scenes(scenes, config, what), config.size, segmenter, cache)
+        self.train_store, self.valid_store = (PhotoStore(fitting_scenes(scenes, config, what), config.patch, segmenter, cache)
                                               for scenes, what in ((train_scenes, 'training'), (valid_scenes, 'held-out')))
         self.phases, self.position, self.iteration = phases(config), dict(phase=0, epoch=0, batch=0), 0
         self.saved, self.best, self.seconds, self.stopped = 0, {}, 0., False
         self.unwritten = []  # rows of the history that a full disk did not take
-        self.settings = run_settings(config, shape, variant, label_set.classes, len(self.train_store))
+        self.settings = run_settings(config, shape, variant, label_set.classes, len(self.train_store), self.networks.discriminator)
         for phase in self.phases: self.loaders(phase.stage)
         check_shares(config, len(self.train_store))
 
@@ -263,7 +265,17 @@ class TrainingRun:
         c, nets, dls = self.config, self.networks, self.loaders(phase.stage)
         if phase.name == 'pretrain': return pretraining_learner(dls, nets.pretrainer, c, nets.opts['pretrain'], cbs, nets.scalers)
         opponent, opts = nets.discriminator if phase.adversarial else None, (nets.opts['generator'], nets.opts['discriminator'])
-        return synthesis_learner(dls, nets.model, opponent, c, self.perceptual, *opts, self.iteration, [nets.ema, *cbs], nets.scalers)
+        if phase.adversarial: self._calibrate(dls.train)
+        n = [p.batches(len(self.train_store), c.batch_size) for p in self.phases]
+        since = sum(k for p, k in zip(self.phases, n) if not p.adversarial)
+        return synthesis_learner(dls, nets.model, opponent, c, self.perceptual, *opts, self.iteration, [nets.ema, *cbs], nets.scalers, since, sum(n))
+
+    def _calibrate(self, batches, most=32):
+        "Let a discriminator on a frozen backbone see some photos before its first step."
+        discriminator = self.networks.discriminator
+        if bool(getattr(discriminator, 'calibrated', True)): return
+        photos = torch.cat([b[3] for b in islice(batches, -(-most//self.config.batch_size))])
+        discriminator.calibrate(photos.to(self.device))
 
     def _log(self, phase, earlier, sources):
         "What writes numbers and pictures of a phase; all phases are measured with the first one's held-out batch, so that errors compare."

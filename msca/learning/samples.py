@@ -18,7 +18,7 @@ from PIL import Image
 from ..base.labels import InputError, one_hot, resize_labels
 from ..data.cache import cached_arrays, scene_keys, weights_digest
 from ..data.patches import Box, nonoverlapping_boxes, overlapping_boxes
-from .loop import DataLoader, DataLoaders
+from .quiet_fastai import DataLoader, DataLoaders
 
 # %% ../../nbs/330_learning.samples.ipynb #0e463547
 CROSS, SELF = 0, 1  # task numbers: patch cross-reconstruction, global self-reconstruction

@@ -19,7 +19,7 @@ from fastprogress.fastprogress import progress_bar
 
 from ..base.labels import UNLABELLED, InputError
 from ..data.cache import cached_arrays, scene_keys
-from .loop import DataLoader, DataLoaders, Learner, OptimWrapper, default_device
+from .quiet_fastai import DataLoader, DataLoaders, Learner, OptimWrapper, default_device
 from ..model.segmenter import SceneSegmenter, SegmenterConfig, load_squeezenet_weights
 
 # %% ../../nbs/360_learning.segmenter_training.ipynb #4b928abf

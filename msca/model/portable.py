@@ -111,7 +111,8 @@ _NAMES = 'synthesizer.onnx', 'synthesizer.pt2', 'parser.onnx', 'parser.pt2', 'mo
 _PAINT = dedent('''\
     """Paint a layout in the style of a photo: python paint.py LAYOUT.png EXEMPLAR.jpg OUT.png [EXEMPLAR_LAYOUT.png]
 
-    Needs onnxruntime, numpy and Pillow. Label maps are gray or indexed pictures of ids, or painted in the colors of model.json, which names them. 255, black and transparent pixels are unlabelled.
+    Needs onnxruntime, numpy and Pillow. Label maps are gray or indexed pictures of ids, or painted in the colors of model.json,
+    which names them. 255, black and transparent pixels are unlabelled.
     """
     import json
     import re

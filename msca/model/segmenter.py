@@ -20,7 +20,7 @@ from PIL import Image
 from safetensors.torch import save
 from torch import nn
 
-from ..base.config import Configuration, whole
+from ..base.schema import Configuration, whole
 from ..base.files import read_json, write_whole
 from ..base.labels import UNLABELLED, InputError, LabelSet, colorize
 from ..base.weights import build_for, check_stored, check_values, download_weights, fill_features, load_weights_file, stored_table

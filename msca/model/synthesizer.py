@@ -8,7 +8,7 @@ __all__ = ['VARIANTS', 'SceneSynthesizer', 'PainterConfig', 'SynthesizerConfig',
 
 # %% ../../nbs/230_model.synthesizer.ipynb #188ffa9b
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Literal, NamedTuple
 
@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from fastcore.basics import patch
 from torch import nn
 
-from ..base.config import Configuration, above, several, whole
+from ..base.schema import Configuration, above, several, whole
 from ..base.labels import InputError
 from .attention import AttentionMaps, MaskedSpatialChannelAttention
 from .features import N_SCALES, STRIDE, CompactPyramid, ImagePyramid, LabelPyramid, VGGPyramid
@@ -35,8 +35,15 @@ class PainterConfig(Configuration):
     spade_kernel:Literal[1, 3, 5] = 1  # γ/β convolution size
     init_gain:above(0) = .02  # Xavier gain of the SPADE blocks
     noise:whole(0, 16) = 0  # channels of noise beside the condition at every scale (the paper has none)
-    padding:Literal['zeros', 'replicate'] = 'zeros'  # what the painter's convolutions find outside the picture: zeros (SPADE's), or its border
+    padding:Literal['zeros', 'replicate'] = 'zeros'  # outside the picture the painter's convolutions find zeros (SPADE's), or its border
     upsampling:Literal['nearest', 'bilinear'] = 'nearest'  # between the painter's blocks: nearest is SPADE's
+
+    @classmethod
+    def scenes(cls,
+        n_labels:int,  # S
+    ) -> 'PainterConfig':  # of the class it is called on
+        "The compact size with noise, without a border of zeros, with smooth up-sampling: what `scenes-256` has."
+        return replace(cls.compact(n_labels), noise=1, padding='replicate', upsampling='bilinear')
 
 # %% ../../nbs/230_model.synthesizer.ipynb #2dfc6b3c
 @dataclass(frozen=True)
@@ -51,7 +58,8 @@ class SynthesizerConfig(PainterConfig):
 
     def check(self):
         "The last three image channels of the compact pyramid are the picture's color."
-        if self.backbone == 'compact' and min(self.image_channels) < 4: raise ValueError(f"image_channels is {self.image_channels}; it must be {N_SCALES} whole numbers above 3")
+        if self.backbone == 'compact' and min(self.image_channels) < 4:
+            raise ValueError(f"image_channels is {self.image_channels}; it must be {N_SCALES} whole numbers above 3")
 
     @classmethod
     def compact(cls,
@@ -100,7 +108,8 @@ class SPADEGenerator(nn.Module):
     ):
         super().__init__()
         self.noise, self.upsampling = noise, upsampling
-        self.start = nn.Conv2d(conditions[-1], widths[-1], 3, padding=1, padding_mode=padding)  # our choice: the paper does not say what enters
+        # what enters is our choice: the paper does not say it
+        self.start = nn.Conv2d(conditions[-1], widths[-1], 3, padding=1, padding_mode=padding)
         ins = (*widths[1:], widths[-1])
         self.blocks = nn.ModuleList(SPADEResBlock(i, o, c+noise, h, kernel_size, init_gain, padding)
                                     for i, o, c, h in zip(ins, widths, conditions, hidden))
@@ -260,7 +269,8 @@ class Variant(NamedTuple):
     config:type  # its configuration, a `PainterConfig` with class methods `compact` and `paper`
     model:type  # its network, called with (config, vgg_weights)
 
-VARIANTS = {'msca': 'msca.model.synthesizer', **dict.fromkeys(('gap', 'no-gate', 'no-attention', 'no-attention-literal'), 'msca.relatives.baselines'),
+VARIANTS = {'msca': 'msca.model.synthesizer',
+            **dict.fromkeys(('gap', 'no-gate', 'no-attention', 'no-attention-literal'), 'msca.relatives.ablations'),
             **dict.fromkeys(('spade', 'spade-vae'), 'msca.relatives.spade_vae')}  # name → `Variant`, or the module that will register it
 
 def register_variant(

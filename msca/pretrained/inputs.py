@@ -93,7 +93,8 @@ def _ids_of(source, label_set, classes, palette):
 def _wanted_size(own, size, name):
     "The (height, width) that a size means for an input of this (height, width)."
     if not isinstance(size, tuple): return scaled_size(*own, size, name)
-    if min(size) < MIN_SIDE or max(size) > MAX_SIDE: raise InputError(f"size {size[1]}×{size[0]}: sides must be from {MIN_SIDE} to {MAX_SIDE}")
+    if min(size) < MIN_SIDE or max(size) > MAX_SIDE:
+        raise InputError(f"size {size[1]}×{size[0]}: sides must be from {MIN_SIDE} to {MAX_SIDE}")
     return size
 
 def read_layout(

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PRETRAINED', 'DEFAULT_MODEL', 'shipped_models', 'is_on_hub', 'model_folder', 'fold_spectral_norm', 'best_device',
-           'load_painter', 'choose_segmenter']
+           'load_painter', 'parser_folder', 'choose_segmenter']
 
 # %% ../../nbs/800_pretrained.models.ipynb #837b17ec
 import os
@@ -44,7 +44,8 @@ def model_folder(
     name = DEFAULT_MODEL if name_or_path is None else str(name_or_path)
     if os.path.isfile(PRETRAINED/name/'config.json') and Path(name).name == name: return PRETRAINED/name
     if name and os.path.isdir(name): return Path(name)
-    if name and os.path.isfile(name): raise InputError(f"{name!r}: is a file; a checkpoint folder or a shipped model ({', '.join(shipped_models())}) is wanted")
+    if name and os.path.isfile(name):
+        raise InputError(f"{name!r}: is a file; a checkpoint folder or a shipped model ({', '.join(shipped_models())}) is wanted")
     if is_on_hub(name): return hub_folder(name)
     raise InputError(f"{name!r}: neither a shipped model ({', '.join(shipped_models()) or 'none installed'}) nor a checkpoint folder")
 
@@ -85,6 +86,13 @@ def load_painter(
     return fold_spectral_norm(model), label_set, meta
 
 # %% ../../nbs/800_pretrained.models.ipynb #95c5fc2d
+def parser_folder(
+    folder:Path,  # of a checkpoint
+) -> Path:  # None where there is none
+    "Where a checkpoint's segmenter lies: beside it, or for the `best/` of a run in the run's folder."
+    places = [folder, *[folder.resolve().parent]*(folder.resolve().name == 'best')]
+    return next((p for p in places if (p/'parser.json').exists()), None)
+
 def choose_segmenter(
     folder:Path,  # of a checkpoint
     label_set:LabelSet,  # in whose ids it writes
@@ -93,7 +101,8 @@ def choose_segmenter(
 ):  # callable: PIL photo → uint8 H×W ids; None where the checkpoint has none
     "What reads the label maps of photos."
     if given is not None: return find_segmenter(given, label_set, device)
-    if not (folder/'parser.json').exists(): return None
+    folder = parser_folder(folder)
+    if folder is None: return None
     net, parsed = load_segmenter(folder)
     if parsed.classes != label_set.classes: raise InputError(f"{folder/'parser.json'}: its classes are not the synthesizer's")
     return net.to(device).parse

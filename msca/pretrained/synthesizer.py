@@ -20,7 +20,9 @@ from ..base.labels import InputError, LabelSet, colorize
 from ..data.scene import Scene, load_photo, tensor_to_image
 from ..model.synthesizer import SceneSynthesizer, join_styles
 from ..model.tiles import cut_tiles, encode_in_tiles, paint_in_tiles
-from .inputs import ReadyExemplar, ReadyLayout, read_exemplar, read_layout
+from .inputs import ReadyExemplar, ReadyLayout
+from .inputs import read_exemplar as prepare_exemplar
+from .inputs import read_layout as prepare_layout
 from .models import best_device, choose_segmenter, is_on_hub, load_painter, model_folder
 from ..steering.explain import Explanation, explain_synthesis
 from ..steering.extrapolation import extrapolate as blend_windows
@@ -42,8 +44,8 @@ class Synthesizer:
         device='cpu',  # where it runs
         progress=None,  # wraps long loops, such as fastprogress's `progress_bar`
     ):
-        self.model, self.label_set, self.size, self.segmenter, self.name, self.notice = model.to(device), label_set, size, segmenter, name, notice
-        self.device, self.progress = torch.device(device), progress
+        self.model, self.label_set, self.size, self.segmenter = model.to(device), label_set, size, segmenter
+        self.name, self.notice, self.device, self.progress = name, notice, torch.device(device), progress
 
     @classmethod
     def load(cls,
@@ -53,11 +55,12 @@ class Synthesizer:
         quiet:bool=False,  # do not print the model's notice
         segmenter=None,  # in place of the model's own: callable (PIL photo → ids H×W), or the name of a model of transformers
     ) -> 'Synthesizer':
-        "Load a model from the package or from disk; nothing is downloaded but what is asked for by a name on the Hub (and VGG-19, where a model uses it), and nothing unpickled."
+        "Load a model. Nothing is unpickled, and nothing downloaded but a name on the Hub (and VGG-19, where a model uses it)."
         folder, device = model_folder(name_or_path), best_device(device)
         model, label_set, meta = load_painter(folder, vgg_weights)
-        name = str(name_or_path) if is_on_hub(str(name_or_path)) else folder.resolve().name  # a folder of the Hub's cache is named by a hash
-        self = cls(model, label_set, meta['size'], choose_segmenter(folder, label_set, device, segmenter), name, str(meta.get('notice') or ''), device)
+        name = str(name_or_path) if is_on_hub(str(name_or_path)) else folder.resolve().name  # the Hub's cache: a hash
+        self = cls(model, label_set, meta['size'], choose_segmenter(folder, label_set, device, segmenter), name,
+                   str(meta.get('notice') or ''), device)
         if self.notice and not quiet: print(f'msca: {self}', file=sys.stderr)
         return self
 
@@ -67,7 +70,8 @@ class Synthesizer:
 # %% ../../nbs/820_pretrained.synthesizer.ipynb #bd2f7098
 def _passed(self, ready, size):
     "A prepared input as it is, if this model can take it."
-    if ready.label_set.classes != self.label_set.classes: raise InputError(f"{ready.name}: was read for a model of other classes than {self.name}'s")
+    if ready.label_set.classes != self.label_set.classes:
+        raise InputError(f"{ready.name}: was read for a model of other classes than {self.name}'s")
     if size is not None: raise InputError(f"{ready.name}: is prepared already; its size is chosen where it is read")
     return ready
 
@@ -76,7 +80,8 @@ def parse(self:Synthesizer,
     exemplar,  # photo: path, file object, PIL image or array
 ) -> np.ndarray:  # uint8 H×W ids
     "The label map that the model's segmenter sees in a photo."
-    if self.segmenter is None: raise InputError(f"model {self.name!r} has no segmenter; give the exemplar's label map too (exemplar_layout)")
+    if self.segmenter is None:
+        raise InputError(f"model {self.name!r} has no segmenter; give the exemplar's label map too (exemplar_layout)")
     return np.asarray(self.segmenter(load_photo(exemplar)), dtype=np.uint8)
 
 @patch
@@ -88,7 +93,7 @@ def read_layout(self:Synthesizer,
 ) -> ReadyLayout:
     "Read, resize and pad a layout."
     if isinstance(layout, ReadyLayout): return _passed(self, layout, size)
-    return read_layout(layout, self.label_set, self.size if size is None else size, classes, palette)
+    return prepare_layout(layout, self.label_set, self.size if size is None else size, classes, palette)
 
 @patch
 def read_exemplar(self:Synthesizer,
@@ -100,7 +105,8 @@ def read_exemplar(self:Synthesizer,
 ) -> ReadyExemplar:
     "Read, parse where needed, and resize an exemplar."
     if not isinstance(exemplar, ReadyExemplar):
-        return read_exemplar(exemplar, self.label_set, exemplar_layout, self.size if size is None else size, classes, palette, self.parse)
+        size = self.size if size is None else size
+        return prepare_exemplar(exemplar, self.label_set, exemplar_layout, size, classes, palette, self.parse)
     if exemplar_layout is not None: raise InputError(f"{exemplar.name}: is prepared already, and has its label map")
     return _passed(self, exemplar, size)
 
@@ -133,7 +139,8 @@ def encode(self:Synthesizer,
 def _checked_style(self, style, exemplar_layout, size):
     "A style as it is, if this model can paint with it and nothing else is said about it."
     if style.model is not self.model: raise InputError(f"{style.name}: was encoded by another model than {self.name}")
-    if exemplar_layout is not None or size is not None: raise InputError(f"{style.name}: is encoded already; label map and size are given where it is read")
+    if exemplar_layout is not None or size is not None:
+        raise InputError(f"{style.name}: is encoded already; label map and size are given where it is read")
     return style
 
 def _encode_each(self, exemplars, exemplar_layouts):
@@ -166,7 +173,8 @@ def _paint_each(self, layouts, styles):
     for batch in self.progress(batches) if self.progress and len(batches) > 1 else batches:
         layout, style = layouts[batch[0]], styles[batch[0]]
         if layout.ids.size <= ONE_PASS: pictures = _paint_together(self, [layouts[i] for i in batch], [styles[i] for i in batch])
-        else: pictures = [paint_in_tiles(self.model, layout.ids, layout.size, style.scales, progress=self.progress if len(batches) == 1 else None)]
+        else: pictures = [paint_in_tiles(self.model, layout.ids, layout.size, style.scales,
+                                         progress=self.progress if len(batches) == 1 else None)]
         for i, picture in zip(batch, pictures): out[i] = picture
     return out
 
@@ -216,7 +224,8 @@ def grid(self:Synthesizer,
     "Every layout in the style of every exemplar."
     for given in (layouts, exemplars):
         if isinstance(given, (str, os.PathLike, Image.Image, Scene, ReadyLayout, ReadyExemplar, Style)):
-            raise InputError(f"{given if isinstance(given, (str, os.PathLike)) else 'a single input'}: a grid takes a list of layouts and a list of exemplars")
+            name = given if isinstance(given, (str, os.PathLike)) else 'a single input'
+            raise InputError(f"{name}: a grid takes a list of layouts and a list of exemplars")
     ready, styles = [self.read_layout(c, size) for c in layouts], [self.encode(x) for x in exemplars]
     pictures = iter(_paint_each(self, [c for c in ready for _ in styles], styles*len(ready)))
     return [[next(pictures) for _ in styles] for _ in ready]
@@ -294,11 +303,13 @@ def trace(self:Synthesizer,
     size:int=None,  # short side of the picture
 ) -> Explanation:  # with `.summary`, `.slots`, `.figure`, `.source`, `.source_picture`, `.flow`
     "Synthesize one picture and keep what the attention did; `InputError` when that is too much to keep."
-    if isinstance(exemplar, Style): raise InputError(f"{exemplar.name}: is encoded already; what the attention did can only be seen in the photo")
+    if isinstance(exemplar, Style):
+        raise InputError(f"{exemplar.name}: is encoded already; what the attention did can only be seen in the photo")
     target, source = self.read_layout(layout, size), self.read_exemplar(exemplar, exemplar_layout)
     for ready in (target, source):
         (h, w), name = ready.ids.shape, ready.name
-        if h*w > ONE_PASS: raise InputError(f"{name}: {w}×{h} pixels are too many to keep the attention of, {ONE_PASS} are possible; choose a smaller size")
+        if h*w > ONE_PASS:
+            raise InputError(f"{name}: {w}×{h} pixels are too many to keep the attention of ({ONE_PASS} at most); choose a smaller size")
     (onehot, mask), tensors = target.tensors(self.device), source.tensors(self.device)
     return explain_synthesis(self.model, self.label_set, onehot, *tensors, mask, target.size)
 

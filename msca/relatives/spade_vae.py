@@ -13,12 +13,12 @@ import torch.nn.functional as F
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from ..base.config import number, several, whole
+from ..base.schema import number, several, whole
 from ..base.labels import InputError
 from ..model.features import N_SCALES
 from ..model.spade import init_spade_
 from ..model.synthesizer import PainterConfig, SPADEGenerator, register_variant
-from .baselines import label_scales
+from .ablations import label_scales
 
 # %% ../../nbs/710_relatives.spade_vae.ipynb #aa4daa05
 @dataclass(frozen=True)
@@ -51,7 +51,8 @@ class SPADESynthesizer(nn.Module):
     ):
         super().__init__()
         self.config, conditions = config, (config.n_labels+1,)*N_SCALES
-        self.generator = SPADEGenerator(conditions, config.widths, config.spade_hidden, config.spade_kernel, config.init_gain, config.noise, config.padding, config.upsampling)
+        self.generator = SPADEGenerator(conditions, config.widths, config.spade_hidden, config.spade_kernel, config.init_gain, config.noise,
+                                        config.padding, config.upsampling)
 
     def transfer(self,
         target_onehot:torch.Tensor,  # c1: B×(S+1)×H×W, sides multiples of 16
@@ -111,7 +112,7 @@ class VAEConfig(SPADEConfig):
     "Shape of SPADE-VAE."
     widths:several(whole(1), N_SCALES) = (30, 60, 96, 152, 208)  # block output channels
     spade_hidden:several(whole(1), N_SCALES) = (28, 44, 72, 96, 96)  # width inside SPADE
-    encoder_widths:tuple[whole(1), ...] = (24, 48, 72, 96, 96)  # channels after each convolution of stride 2; n of them read a square of 4·2ⁿ
+    encoder_widths:tuple[whole(1), ...] = (24, 48, 72, 96, 96)  # channels after each convolution of stride 2; n of them read 4·2ⁿ pixels a side
     style_channels:whole(1) = 64  # numbers in z
     start_side:whole(1) = 4  # side of the square that z is spread over, which is then resized to 1/16
     kl_weight:number(0) = .05  # of the KL term, summed over z, mean over the batch (in SPADE's code .05 weighs the sum over the batch)
@@ -137,7 +138,8 @@ class StyleEncoder(nn.Module):
         super().__init__()
         self.side = 4*2**len(widths)  # photos are brought to this size
         convs = [nn.Conv2d(i, o, 3, stride=2, padding=1, bias=False) for i, o in zip((3, *widths), widths)]
-        self.layers = nn.Sequential(*[nn.Sequential(spectral_norm(init_spade_(c)), nn.InstanceNorm2d(c.out_channels), nn.LeakyReLU(.2)) for c in convs])
+        self.layers = nn.Sequential(*[
+            nn.Sequential(spectral_norm(init_spade_(c)), nn.InstanceNorm2d(c.out_channels), nn.LeakyReLU(.2)) for c in convs])
         self.mean, self.log_variance = (nn.Linear(16*widths[-1], style_channels) for _ in range(2))
 
     def forward(self,

@@ -127,13 +127,15 @@ def panorama(
     progress=None,  # wraps the loop over tiles, such as fastprogress's `progress_bar`
 ) -> Image.Image:  # RGB, h×w
     "Paint a layout of any size as one pass would, tile by tile: no seams, and memory that does not grow with the picture."
-    if masks is None and weights is None and len(exemplars) > 1: raise InputError(f"{len(exemplars)} exemplars without masks or weights; give one for each")
+    if masks is None and weights is None and len(exemplars) > 1:
+        raise InputError(f"{len(exemplars)} exemplars without masks or weights; give one for each")
     if masks is not None and masks.shape != (len(exemplars), *ids.shape):
         raise InputError(f"masks of shape {masks.shape} for {len(exemplars)} exemplars and a layout of {ids.shape[1]}×{ids.shape[0]}")
     labels = _padded(ids, [_up_to_stride(k) for k in ids.shape])
     cut, out = cut_tiles(*labels.shape, side, margin), np.zeros((*labels.shape, 3), np.uint8)
     means = label_means(model, labels, ids.shape, cut)
-    styles = [gated_styles(model, exemplars, weights, means)] if weights is not None else [gated_styles(model, [e], [1], means) for e in exemplars]
+    if weights is not None: styles = [gated_styles(model, exemplars, weights, means)]
+    else: styles = [gated_styles(model, [e], [1], means) for e in exemplars]
     for t in progress(cut) if progress else cut:
         onehot = _onehot(labels[t.outer], model)
         painted = paint_styles(model, model.label_pyramid(onehot), styles, _mask_piece(masks, t.outer, onehot), t.origin)

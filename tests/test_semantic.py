@@ -1,0 +1,218 @@
+"Training against the semantic discriminator: what gets gradients, what a state holds, resumed bit by bit; the recipe `scenes`; starting from another model."
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from fastai.callback.core import Callback
+from safetensors.torch import save_file
+
+from msca.base.labels import SCENE_LABELS, InputError, one_hot
+from msca.commands.training import _check_train, _train_options, chosen_model, inherited_segmenter, recall_options, run_options, training_recipe
+from msca.data.datasets import ProceduralScenes
+from msca.learning.backbones import LITE0, efficientnet_lite0, load_backbone
+from msca.learning.callbacks import GeneratorLoss, SemanticOpponent, sample_weights
+from msca.learning.history import read_history
+from msca.learning.recipe import LossWeights, TrainingConfig, phases, schedule_lines
+from msca.learning.run import TrainingRun
+from msca.learning.samples import CROSS, SELF
+from msca.model.synthesizer import SynthesizerConfig
+from msca.pretrained.models import PRETRAINED, parser_folder
+
+torch.set_num_threads(1)
+S, EIGHT = len(SCENE_LABELS), (8,)*5
+TOY = SynthesizerConfig(S, pyramid_widths=EIGHT, image_channels=EIGHT, label_channels=EIGHT, slots=(4,)*5, mlp_width=8, widths=EIGHT, spade_hidden=EIGHT)
+RECIPE = TrainingConfig(size=64, half_crops=True, pretrain_epochs=0, warmup_epochs=1, epochs=(1, 1), batch_size=4, lr=1e-3, discriminator_lr=2e-3,
+                        discriminator_betas=(.5, .99), discriminator='semantic', adversarial_ramp=5, lr_decay=.5, sample_every=6, checkpoint_every=2,
+                        losses=LossWeights(.7, 0, 0, 5, .5, pixel=.2))
+
+
+@pytest.fixture(scope='module')
+def random_weights(tmp_path_factory):
+    "Files with random weights of the backbone."
+    folder = tmp_path_factory.mktemp('backbones')
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        save_file(efficientnet_lite0().state_dict(), folder/f'{seed}.safetensors')
+    return [folder/f'{seed}.safetensors' for seed in (0, 1)]
+
+
+def training(folder, weights, **changes):
+    "A toy training of 12 iterations: 3 of warm-up, 3 in stage 1, 6 in stage 2; patches of 32 from photos of 64."
+    config = replace(RECIPE, backbone_weights=str(weights), **changes)
+    return TrainingRun(folder, ProceduralScenes(13, 64, seed=1), ProceduralScenes(4, 64, seed=2), SCENE_LABELS, config, TOY)
+
+
+class Watch(Callback):
+    "Notes strength and learning rates."
+    order, run_valid = 90, False
+    def __init__(self): self.rows = []
+    def after_batch(self):
+        d = getattr(self.learn, 'discriminator_step', None)
+        self.rows.append((self.loss_func.strength, self.learn.opt.opt.param_groups[0]['lr'], d and d.d_opt.param_groups[0]['lr']))
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory, random_weights):
+    "The toy training, uninterrupted, and what was noted."
+    run, watch = training(tmp_path_factory.mktemp('whole'), random_weights[0]), Watch()
+    before = [p.clone() for p in run.networks.discriminator.backbone.parameters()]
+    run.run([watch], progress=False)
+    run.watched, run.backbone_before = watch.rows, before
+    return run
+
+
+def test_backbone_is_frozen_and_in_no_state(whole):
+    "After a training the backbone is as it was; its weights are in no optimizer and no state; the discriminators have moved."
+    d = whole.networks.discriminator
+    for p, before in zip(d.backbone.parameters(), whole.backbone_before, strict=True): assert p.grad is None and torch.equal(p, before)
+    own = {id(p) for p in d.backbone.parameters()}
+    assert not own & {id(p) for opt in whole.networks.opts.values() for g in opt.param_groups for p in g['params']}
+    state = torch.load(whole.folder/'training.pt', weights_only=True)
+    assert {k.split('.')[0] for k in state['networks']['discriminator']} == {'semantic', 'pixels', 'calibrated'}
+    assert len(json.loads(state['config'])['backbone_fingerprint']) == 16
+    fresh = training(whole.folder.parent/'fresh', whole.config.backbone_weights).networks.discriminator
+    assert not torch.equal(fresh.semantic.head.weight, d.semantic.head.weight)
+    assert bool(d.calibrated) and not bool(fresh.calibrated) and not torch.equal(d.semantic.deviation, fresh.semantic.deviation)
+
+
+def test_accuracy_is_in_the_history(whole):
+    rows = read_history(whole.folder)
+    assert all(('d_accuracy_painted' in r) == (r['phase'] != 'warmup') for r in rows)
+    told = [r for r in rows if r['phase'] != 'warmup']
+    assert all(0 <= r[k] <= 1 for r in told for k in ('d_accuracy_photos', 'd_accuracy_painted'))
+    assert all(r['adversarial'] > 0 and 'pixel' in r and 'feature_matching' not in r for r in told)
+
+
+def test_ramp_and_decay(whole):
+    "The adversarial terms gain their weight in five iterations from the first with a discriminator; both rates fall in the second half."
+    strength, g, d = zip(*whole.watched)
+    assert strength[3:] == tuple(min(1, i/5) for i in range(9))
+    factor = [1-.95*max(0, i-6)/6 for i in range(12)]
+    assert g == pytest.approx([1e-3*f for f in factor]) and d[3:] == pytest.approx([2e-3*f for f in factor[3:]])
+    groups = {k: opt.param_groups[0] for k, opt in whole.networks.opts.items()}
+    assert (groups['generator']['betas'], groups['discriminator']['betas']) == ((.9, .999), (.5, .99))
+
+
+def test_resumed_bit_by_bit(whole, random_weights, tmp_path):
+    "Stopped by an exception after the last state; networks, optimizers and history end as in the uninterrupted training."
+    class Crash(Callback):
+        order, run_valid = 99, False
+        def after_batch(self):
+            if self.learn.save_state.training_run.iteration == 7: raise ZeroDivisionError('a crash')
+
+    with pytest.raises(ZeroDivisionError): training(tmp_path, random_weights[0]).run([Crash()], progress=False)
+    elsewhere = tmp_path/'elsewhere.safetensors'
+    elsewhere.write_bytes(random_weights[0].read_bytes())
+    with pytest.raises(InputError, match='backbone_fingerprint'): training(tmp_path, random_weights[1]).resume()
+    resumed = training(tmp_path, elsewhere).resume()  # a file of another name with the same weights
+    assert resumed.iteration == 6
+    resumed.run(progress=False)
+    assert (tmp_path/'history.csv').read_text() == (whole.folder/'history.csv').read_text()
+    for name, net in whole.networks.named().items():
+        for k, v in net.state_dict().items(): assert torch.equal(v, resumed.networks.named()[name].state_dict()[k]), (name, k)
+    for name, opt in whole.networks.opts.items():
+        theirs = resumed.networks.opts[name].state_dict()['state']
+        for k, state in opt.state_dict()['state'].items(): assert all(torch.equal(v, theirs[k][what]) for what, v in state.items()), name
+
+
+def test_terms_by_hand():
+    "Adversarial and pixel terms and the discriminators' loss, pixel by pixel; the picture gets all of the gradient."
+    torch.manual_seed(0)
+    opponent = SemanticOpponent(load_backbone(LITE0, None), 3).eval().requires_grad_(False)
+    photos, ids = torch.rand(3, 3, 64, 64)*2-1, torch.randint(4, (3, 64, 64))  # 3: unlabelled
+    ids[0] = 0
+    onehot, task = one_hot(torch.where(ids == 3, 255, ids).byte(), 3), torch.tensor([CROSS, CROSS, SELF])
+    opponent.calibrate(photos)
+    pred, w = torch.zeros_like(photos).requires_grad_(True), sample_weights(task, .5)
+    terms = opponent.generator_terms(pred, onehot, w)
+    scores, pixels = opponent(pred, onehot)
+    logs, small = scores.log_softmax(1), onehot[:, :, 1::2, 1::2].argmax(1)
+    counts = [int((small == k).sum()) for k in range(3)]
+    total = small.numel()
+    weight = [min(20., total/(n*sum(c > 0 for c in counts))) if n else 0. for n in counts] + [0.]
+    by_hand = sum(float(w[b])*sum(-float(logs[b, k][small[b] == k].sum())*weight[k] for k in range(3)) for b in range(3))/small[0].numel()
+    assert float(terms['adversarial']) == pytest.approx(by_hand, rel=1e-4)
+    assert float(terms['pixel']) == pytest.approx(-float((pixels[0][0].mean((1, 2, 3))*w).sum()), rel=1e-4)
+    loss, told = opponent.loss(photos, pred.detach(), onehot, w)
+    true, true_pixels = opponent(photos, onehot)
+    right = float(sum(w[b]*sum(-true[b].log_softmax(0)[k][small[b] == k].sum()*weight[k] for k in range(3)) for b in range(3))/small[0].numel())
+    painted = -float((logs[:, 3].mean((1, 2))*w).sum())
+    hinge = float((((1-true_pixels[0][0]).relu()+(1+pixels[0][0]).relu()).mean((1, 2, 3))*w).sum())
+    assert float(loss) == pytest.approx(right+painted+hinge, rel=1e-4)
+    assert told['d_accuracy_painted'] == pytest.approx(float((scores.argmax(1) == 3).float().mean()))
+    full = GeneratorLoss(LossWeights(.7, 0, 0, 0, .5, pixel=.2), opponent)
+    full.strength = .5
+    value = full(pred, photos, task, onehot, photos, onehot)
+    assert float(value) == pytest.approx(.35*float(terms['adversarial'])+.1*float(terms['pixel']), rel=1e-5)
+    (gradient,) = torch.autograd.grad(value, pred)
+    assert (gradient.abs().sum((1, 2, 3)) > 0).all()
+
+
+def test_without_pixel_discriminator(random_weights):
+    from msca.learning.networks import build_discriminator
+    d = build_discriminator(replace(RECIPE, backbone_weights=str(random_weights[0]), losses=LossWeights(.7, 0)), S)
+    assert d.pixels is None and set(d.generator_terms(torch.zeros(2, 3, 32, 32), torch.zeros(2, S+1, 32, 32), torch.ones(2)/2)) == {'adversarial'}
+
+
+def test_recipe_scenes():
+    "The recipe, and the shape of the model that is shipped."
+    args = _train_options(['--out', 'run', '--config', 'scenes'])
+    config = training_recipe(args)
+    assert config == TrainingConfig.scenes() and (config.size, config.patch, config.batch_size) == (256, 128, 8)
+    assert '8 samples at 128×128' in schedule_lines(config, 100)[0]
+    variant, shape, _ = chosen_model(args, config, S)
+    shipped = json.loads((PRETRAINED/'scenes-256'/'config.json').read_text())
+    assert variant == 'msca' and json.loads(json.dumps(shape.to_dict())) == shipped['synthesizer']
+    for name in ('gap', 'no-attention', 'spade', 'spade-vae'):
+        args.variant = name
+        assert (chosen_model(args, config, S)[1].noise, chosen_model(args, config, S)[1].padding) == (1, 'replicate')
+    for wrong in (dict(size=48), dict(size=80), dict(size=32)):
+        with pytest.raises(ValueError, match='half_crops'): replace(config, **wrong)
+    with pytest.raises(ValueError, match='perceptual_weights'): replace(config, perceptual='distilled-vgg19')
+    assert [p.adversarial for p in phases(config)] == [False, False, True, True]
+
+
+def checked(tmp_path, *argv):
+    "The options of `msca train`, checked."
+    args = _train_options(['--out', str(tmp_path/'run'), '--procedural', '16', *argv])
+    _check_train(args)
+    return args
+
+
+def test_finetune_and_init(tmp_path):
+    "Size, parser, classes and no pre-training come from the model; what is given stands; a resumed run keeps them."
+    args = checked(tmp_path, '--finetune', 'scenes-128')
+    recipe = training_recipe(args)
+    assert (recipe.size, recipe.pretrain_epochs, args.labels, args.init) == (128, 0, 'scenes', str(PRETRAINED/'scenes-128'))
+    assert inherited_segmenter(args, SCENE_LABELS.classes) is not None and inherited_segmenter(args, ('sky', 'sea')) is None
+    (tmp_path/'run').mkdir()
+    (tmp_path/'run'/'options.json').write_text(json.dumps(run_options(args).to_dict()))
+    again = _train_options(['--out', str(tmp_path/'run'), '--resume'])
+    _check_train(again)
+    assert run_options(again) == run_options(args) and training_recipe(again) == recipe
+    started = checked(tmp_path/'b', '--init', 'scenes-256')
+    assert (training_recipe(started).size, training_recipe(started).pretrain_epochs, started.labels) == (256, 2, None)
+    given = checked(tmp_path/'c', '--finetune', 'scenes-128', '--size', '64', '--parser-epochs', '1', '--pretrain-epochs', '3', '--labels', 'own')
+    assert (training_recipe(given).size, training_recipe(given).pretrain_epochs, given.labels) == (64, 3, 'own')
+    assert inherited_segmenter(given, SCENE_LABELS.classes) is None
+    with pytest.raises(InputError, match='one of them'): checked(tmp_path/'d', '--finetune', 'scenes-128', '--init', 'scenes-128')
+
+
+def test_older_run_from_a_model_keeps_its_size(tmp_path):
+    "A run of a version in which --init brought no size goes on at its recipe's."
+    args = checked(tmp_path, '--init', 'scenes-256', '--parser-epochs', '8')
+    older = {k: v for k, v in run_options(args).to_dict().items() if k != 'finetune'}
+    (tmp_path/'run').mkdir()
+    (tmp_path/'run'/'options.json').write_text(json.dumps(older))
+    again = _train_options(['--out', str(tmp_path/'run'), '--resume'])
+    recall_options(again)
+    assert training_recipe(again).size == 128
+
+
+def test_parser_of_the_best_model(tmp_path):
+    "`best/` has the run's parser; another folder has none."
+    for name in ('best', 'other'): (tmp_path/name).mkdir()
+    assert parser_folder(tmp_path/'best') is None
+    (tmp_path/'parser.json').write_text('{}')
+    assert (parser_folder(tmp_path/'best'), parser_folder(tmp_path/'other'), parser_folder(tmp_path)) == (tmp_path, None, tmp_path)
