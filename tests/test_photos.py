@@ -187,6 +187,7 @@ def test_formats_that_cannot_be_read_are_named(tmp_path, monkeypatch):
     assert '\n' not in complaint(load_photo, heic)
     monkeypatch.setattr('msca.base.photos._know_heif', lambda: None)
     monkeypatch.setattr('msca.base.photos._FORMATS', ('PNG', 'JPEG'))
+    monkeypatch.delitem(Image.OPEN, 'HEIF', raising=False)
     assert 'pillow-heif' in complaint(load_photo, heic) and 'JPEG XL' in complaint(load_photo, b'\xff\x0a'+bytes(64))
     monkeypatch.setattr('msca.base.photos.features.check', lambda what: False)
     assert 'AVIF' in complaint(load_photo, b'\0\0\0\x18ftypavif'+bytes(64))

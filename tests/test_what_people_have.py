@@ -38,6 +38,7 @@ def without_heif(d):
     with pytest.MonkeyPatch.context() as m:
         m.setattr('msca.base.photos._know_heif', lambda: None)
         m.setattr('msca.base.photos._FORMATS', ('PNG',))
+        m.delitem(Image.OPEN, 'HEIF', raising=False)
         load_photo(b'\0\0\0\x18ftypheic'+bytes(64))
 
 

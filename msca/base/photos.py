@@ -65,6 +65,7 @@ def identify_image(
 def _unknown(file):
     "What an image is that cannot be identified, and what can be done about it."
     head = _head(file)
+    if head[8:12] in _HEIF and 'HEIF' in Image.OPEN: return 'a HEIC photo that is damaged or cut short'
     if head[8:12] in _HEIF: return "a HEIC photo; install pillow-heif (pip install 'msca[photos]') or save it as JPEG"
     if head[8:12] in (b'avif', b'avis') and not features.check('avif'):
         return 'an AVIF picture, which this Pillow cannot read; save it as JPEG or PNG'
