@@ -250,6 +250,19 @@ print(peak())
     assert code == 0 and megabytes < 1500
 
 
+def test_a_large_map_is_the_same_in_strips(monkeypatch):
+    import torch
+
+    import msca.model.segmenter as segmenter
+    logits = torch.randn(2, 5, 30, 40, generator=torch.Generator().manual_seed(0))
+    for size in ((1200, 900), (513, 64), (30, 40)):
+        whole = segmenter._best_label(logits, size)
+        with monkeypatch.context() as m:
+            m.setattr(segmenter, '_LARGE', 0)
+            strips = segmenter._best_label(logits, size)
+        assert strips.shape == whole.shape and (strips != whole).float().mean() < 1e-4   # but for pixels where two scores are equal
+
+
 @pytest.mark.parametrize('option', ['classes', 'palette'])
 def test_a_pipe_is_no_list_of_names(given, tmp_path, option):
     os.mkfifo(tmp_path/'pipe')

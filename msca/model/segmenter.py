@@ -176,14 +176,33 @@ def _work_size(height, width, config):
     return max(16, round(height*scale)), max(16, round(width*scale))
 
 def _best_label(logits, size):
-    "Scores B×S×h×w to ids B×H×W: every class is enlarged by itself and the best so far is kept, which needs little memory."
-    ids = torch.zeros((len(logits), *size), dtype=torch.uint8, device=logits.device)
-    best = torch.full(ids.shape, -torch.inf, device=logits.device)
-    for k in range(logits.shape[1]):
-        score = F.interpolate(logits[:, k:k+1].float(), size, mode='bilinear', align_corners=False)[:, 0]
+    "Scores B×S×h×w to ids B×H×W: every class is enlarged by itself and the best so far is kept; a very large map is made in strips."
+    if size[0]*size[1] > _LARGE: return torch.cat([_keep_best(_strip(logits, size, top)) for top in range(0, size[0], 512)], 1)
+    return _keep_best((F.interpolate(logits[:, k:k+1].float(), size, mode='bilinear', align_corners=False)[:, 0] for k in range(logits.shape[1])))
+
+
+_LARGE = 2**24  # pixels of a map that are made at a time
+
+
+def _keep_best(scores):
+    "The number of the largest of maps B×H×W that come one after another; the first one where several are largest."
+    for k, score in enumerate(scores):
+        if k == 0: best, ids = torch.full_like(score, -torch.inf), torch.zeros(score.shape, dtype=torch.uint8, device=score.device)
         ids[score > best] = k
-        best = torch.maximum(best, score)
+        torch.maximum(best, score, out=best)
     return ids
+
+
+def _strip(logits, size, top):
+    "Rows of every class's enlarged map, from `top`: bilinear across first, then between two rows."
+    h, (H, W) = logits.shape[2], size
+    at = ((torch.arange(top, min(top+512, H), device=logits.device)+.5)*(h/H)-.5).clamp(0, h-1)
+    above, share = at.floor().long(), (at % 1)[:, None]
+    below = (above+1).clamp(max=h-1)
+    for k in range(logits.shape[1]):
+        wide = F.interpolate(logits[:, k:k+1].float(), (h, W), mode='bilinear', align_corners=False)[:, 0]
+        yield torch.lerp(wide[:, above], wide[:, below], share)
+
 
 def _parse_tensor(segmenter, photos, size):
     "Ids B×H×W at `size` for photos B×3×h×w at their working size, always in eval mode."
@@ -201,7 +220,7 @@ def parse(self:SceneSegmenter,
     if isinstance(image, (list, tuple)): return [self.parse(i) for i in image]
     if isinstance(image, Image.Image):
         work, size = _work_size(*image.size[::-1], self.config), image.size[::-1]
-        small = image.convert('RGB').resize(work[::-1], Image.Resampling.BILINEAR)
+        small = (image if image.mode == 'RGB' else image.convert('RGB')).resize(work[::-1], Image.Resampling.BILINEAR)
         return _parse_tensor(self, image_to_tensor(small)[None], size)[0].to(torch.uint8).cpu().numpy()
     size = tuple(image.shape[-2:])
     work = _work_size(*size, self.config)
@@ -280,10 +299,11 @@ def overlay(
 ) -> Image.Image:  # RGB, the photo's size
     "The photo tinted in its labels' colors, with a thin dark line where labels change; unlabelled pixels keep the photo's color."
     if labels.shape != image.size[::-1]: raise ValueError(f"the photo has {image.width}×{image.height} pixels, its label map {labels.shape[1]}×{labels.shape[0]}")
-    tinted = np.array(image.convert('RGB'))
-    for top in range(0, len(tinted), _STRIP):
-        tinted[top:top+_STRIP] = _tint(tinted[top:top+_STRIP], labels[max(0, top-1):top+_STRIP], min(top, 1), label_set, alpha)
-    return Image.fromarray(tinted)
+    tinted = Image.new('RGB', image.size)
+    for top in range(0, image.height, _STRIP):
+        strip = np.asarray(image.crop((0, top, image.width, min(top+_STRIP, image.height))).convert('RGB'))
+        tinted.paste(Image.fromarray(_tint(strip, labels[max(0, top-1):top+_STRIP], min(top, 1), label_set, alpha)), (0, top))
+    return tinted
 
 _STRIP = 256  # rows that are tinted at a time: the memory of real numbers for a whole photo of 8192×8192 is not needed
 
