@@ -180,9 +180,7 @@ def _best_label(logits, size):
     if size[0]*size[1] > _LARGE: return torch.cat([_keep_best(_strip(logits, size, top)) for top in range(0, size[0], 512)], 1)
     return _keep_best((F.interpolate(logits[:, k:k+1].float(), size, mode='bilinear', align_corners=False)[:, 0] for k in range(logits.shape[1])))
 
-
 _LARGE = 2**24  # pixels of a map that are made at a time
-
 
 def _keep_best(scores):
     "The number of the largest of maps B×H×W that come one after another; the first one where several are largest."
@@ -191,7 +189,6 @@ def _keep_best(scores):
         ids[score > best] = k
         torch.maximum(best, score, out=best)
     return ids
-
 
 def _strip(logits, size, top):
     "Rows of every class's enlarged map, from `top`: bilinear across first, then between two rows."
@@ -202,7 +199,6 @@ def _strip(logits, size, top):
     for k in range(logits.shape[1]):
         wide = F.interpolate(logits[:, k:k+1].float(), (h, W), mode='bilinear', align_corners=False)[:, 0]
         yield torch.lerp(wide[:, above], wide[:, below], share)
-
 
 def _parse_tensor(segmenter, photos, size):
     "Ids B×H×W at `size` for photos B×3×h×w at their working size, always in eval mode."
