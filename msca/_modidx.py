@@ -227,6 +227,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'msca.base.photos._one_line': ('base.photos.html#_one_line', 'msca/base/photos.py'),
                                   'msca.base.photos._open_photo': ('base.photos.html#_open_photo', 'msca/base/photos.py'),
                                   'msca.base.photos._opened': ('base.photos.html#_opened', 'msca/base/photos.py'),
+                                  'msca.base.photos._pillow_quiet': ('base.photos.html#_pillow_quiet', 'msca/base/photos.py'),
                                   'msca.base.photos._readable': ('base.photos.html#_readable', 'msca/base/photos.py'),
                                   'msca.base.photos._to_srgb': ('base.photos.html#_to_srgb', 'msca/base/photos.py'),
                                   'msca.base.photos._transform': ('base.photos.html#_transform', 'msca/base/photos.py'),

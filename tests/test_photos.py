@@ -1,10 +1,12 @@
 "Photos of every kind that people have: colors as they were meant, sizes that fit, sources that are no files; or one line."
 import io
 import struct
+import sys
 import threading
 import warnings
 import zipfile
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -96,6 +98,17 @@ def test_check_counts_damaged_profiles(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter('error')
         assert [r for r in check_dataset(tmp_path).remarks if r.startswith('3 photos (1): its color profile')]
+
+
+def test_threads_that_read_photos_leave_the_process_its_warnings():
+    "Python's warning filters belong to the whole process: two threads that silence Pillow at once would leave them off for good."
+    pictures = [saved(CHINA.resize((48, 32)), kind) for kind in ('PNG', 'TIFF')]
+    before, interval = list(warnings.filters), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool: list(pool.map(load_photo, pictures*100))
+    finally: sys.setswitchinterval(interval)
+    assert list(warnings.filters) == before
 
 
 def test_a_photo_is_converted_once():

@@ -13,7 +13,7 @@ import warnings
 from contextlib import contextmanager, nullcontext, suppress
 from functools import lru_cache
 from io import BytesIO
-from threading import Lock
+from threading import RLock
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, features
@@ -52,14 +52,22 @@ def _head(file):
     if isinstance(file, BytesIO): return file.getvalue()[:12]
     with open(file, 'rb') as f: return f.read(12)
 
+_quiet = RLock()
+
+@contextmanager
+def _pillow_quiet():
+    "Keep away Pillow's warnings, and no others; one thread at a time, as the filters are the whole process's."
+    with _quiet, warnings.catch_warnings():
+        warnings.filterwarnings('ignore', module=r'PIL\b')
+        yield
+
 def identify_image(
     file,  # path, or bytes in a `BytesIO`
 ) -> Image.Image:  # not decoded
     "Open an image in one of our formats, or raise what Pillow raises."
     Image.init()   # so that all formats are known which are installed
     if _head(file)[8:12] in _HEIF: _know_heif()
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # about tags that are not needed, or too many pixels, where `check_sides` is stricter
+    with _pillow_quiet():  # about tags that are not needed, or too many pixels, where `check_sides` is stricter
         return Image.open(file, formats=[f for f in _FORMATS if f in Image.OPEN])
 
 def _unknown(file):
@@ -72,14 +80,12 @@ def _unknown(file):
     if head[:2] == b'\xff\x0a' or head[4:8] == b'JXL ': return 'a JPEG XL picture, which cannot be read; save it as JPEG or PNG'
     return 'not an image in a format that can be read'
 
-_descriptor = Lock()
 logging.getLogger('PIL').addHandler(logging.NullHandler())  # what Pillow logs is for those who listen, not for standard error
 
 @contextmanager
 def _library_silent():
     "Keep away what a C library writes to standard error; one decoder at a time, as the descriptor is the whole process's."
-    with _descriptor, open(os.devnull, 'wb') as nowhere, warnings.catch_warnings():
-        warnings.simplefilter('ignore')
+    with _pillow_quiet(), open(os.devnull, 'wb') as nowhere:
         try: kept = os.dup(2)
         except OSError: return (yield)   # there is no standard error
         os.dup2(nowhere.fileno(), 2)
