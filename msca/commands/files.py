@@ -14,6 +14,7 @@ from glob import glob, has_magic
 from pathlib import Path
 from typing import NamedTuple
 
+from ..base.files import same_file
 from ..base.labels import InputError
 from ..data.folders import list_folder, tell_others
 
@@ -37,6 +38,7 @@ def _below(path, folder): return folder is not None and Path(os.path.realpath(fo
 
 def _in_folder(folder, endings, without):
     "Pictures of a folder, and a line on what else is there."
+    if without is not None and same_file(folder, without): raise InputError(f'{folder}: is --out itself; give --out another folder')
     listing = list_folder(folder, endings)
     if listing.blocked: raise InputError(f'{listing.blocked[0][0]}: cannot be read ({listing.blocked[0][1]})')
     paths = [p for p in (*listing.files.values(), *(path for path, _ in listing.twins)) if not _below(p, without)]
@@ -97,7 +99,7 @@ def _check_stems(a, b):
     wrong = next(((x, y) for x, y in zip(a, b) if x.stem != y.stem and x.stem in there), None)
     if wrong:
         meets = f'side by side {wrong[0]} would meet {wrong[1]}, not {there[wrong[0].stem]}'
-        raise InputError(f'{meets}; name files so that they sort alike, or give --pair all')
+        raise InputError(f'{meets}; if that is meant give --pair zip, else name files so that they sort alike')
 
 def side_by_side(
     layouts:list,  # paths
@@ -106,7 +108,7 @@ def side_by_side(
 ) -> list:  # of (number of a layout, number of an exemplar)
     "Which layout goes with which exemplar."
     n, m = len(layouts), len(exemplars)
-    if pair != 'all' and n == m and n > 1: _check_stems(layouts, exemplars)
+    if pair is None and n == m > 1: _check_stems(layouts, exemplars)
     if pair != 'all' and n == m: return [(i, i) for i in range(n)]
     if pair == 'zip' or pair is None and 1 not in (n, m):
         many = f'{n} layouts and {m} photos cannot go side by side'
