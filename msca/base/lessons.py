@@ -68,7 +68,7 @@ def add_noise(
 def paint_class_means(
     scene,  # a `Scene`
 ):  # PIL RGB image
-    "Every class in its mean color: right in color and layout, and no picture."
+    "Every class in its mean color: right in color and layout, without any texture."
     a, out = np.asarray(scene.image), np.zeros((*scene.labels.shape, 3), np.uint8)
     for k in np.unique(scene.labels): out[scene.labels == k] = a[scene.labels == k].mean(0)
     return Image.fromarray(out)
