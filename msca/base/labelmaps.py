@@ -167,7 +167,7 @@ def _is_painted(seen, used, colors, label_set, name):
     return _is_web_palette(colors)
 
 def _is_web_palette(colors):
-    "Whether a palette is the 216 web colors to which Pillow turns pictures without further words."
+    "Whether a palette is Pillow's own: the 216 web-safe colors."
     cube = np.stack(np.meshgrid(*[np.arange(0, 256, 51)] * 3, indexing='ij'), -1).reshape(-1, 3)[:, ::-1]
     return len(colors) >= 226 and np.array_equal(colors[10:226], cube)
 
