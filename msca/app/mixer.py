@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from .parts import FileButton, Gallery, Message, Picture, data_url, explained, heading, png_bytes, save_link
-from .worker import opening, shown_classes
+from .worker import class_shares, opening
 from ..base.labels import colorize
 
 # %% ../../nbs/610_app.mixer.ipynb #b509db6b
@@ -124,8 +124,8 @@ class PhotoPicker(View):
         ids:np.ndarray,  # uint8 h×w, a layout
     ) -> list:  # names
         "Classes that take a hundredth of a layout and that no picked photo shows."
-        seen = frozenset().union(*(self.studio.exemplars[n].classes for n in self.names))
-        return [self.studio.label_set.classes[i] for i in sorted(shown_classes(ids)-seen)]
+        seen = set().union(*(self.studio.exemplars[n].shares for n in self.names))
+        return [self.studio.label_set.classes[i] for i in class_shares(ids) if i not in seen]
 
     def receive(self,
         file:dict,  # name and content

@@ -19,16 +19,15 @@ from .parts import LOOK
 
 # %% ../../nbs/650_app.page.ipynb #afec36df
 PAGE_LOOK = LOOK + '''
-.msca-page, .msca-page .widget-tab, .msca-page .lm-TabPanel, .msca-page .widget-tab-contents, .msca-page .lm-StackedPanel, .msca-page .lm-Widget,
-.jp-OutputArea:has(.msca-page), .jp-OutputArea-child:has(.msca-page), .jp-OutputArea-output:has(.msca-page), .jp-Cell:has(.msca-page),
-.jp-Cell-outputWrapper:has(.msca-page), .jp-Notebook:has(.msca-page) { overflow: visible !important; contain: none !important; }
+body:has(.msca-page) { overflow: auto !important; height: auto !important; }
+body :has(.msca-shown) { overflow: visible !important; contain: none !important; }
 .msca-page .widget-tab-contents { padding: 10px 12px !important; }
-.msca-page .lm-TabBar { overflow-x: auto !important; }
 .msca-banner { position: fixed; left: 0; right: 0; bottom: 0; z-index: 20; padding: 12px 16px; text-align: center; font-size: 15px;
   background: #b3261e; color: #fff; }
 .msca-banner:empty { display: none; }
 .msca-banner button { margin-left: 12px; padding: 4px 14px; border-radius: 6px; border: 0; font: inherit; cursor: pointer; background: #fff; color: #111; }
 @media (prefers-color-scheme: dark) {
+  html:has(.msca-page) { background: #16181a; }
   body:has(.msca-page) { color-scheme: dark; background: #16181a;
     --jp-layout-color0: #16181a; --jp-layout-color1: #1d2023; --jp-layout-color2: #2b2f33; --jp-layout-color3: #3a3f44;
     --jp-inverse-layout-color4: #ddd; --jp-border-color0: #555; --jp-border-color1: #4a4f54; --jp-border-color2: #3a3f44; --jp-border-color3: #333;

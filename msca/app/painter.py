@@ -56,8 +56,12 @@ CANVAS_LOOK = '''
 .msca-palette button:hover { background: var(--jp-layout-color2, #eee); }
 .msca-palette button[aria-pressed=true] { border-color: var(--msca-accent); font-weight: 700; }
 .msca-palette i { flex: 0 0 18px; height: 18px; border-radius: 4px; box-shadow: inset 0 0 0 1px #0004; }
+@media (max-width: 1000px) {
+  .msca-paint { grid-template-columns: minmax(0, 1fr) 92px; gap: 6px; }
+  .msca-palette { max-height: 250px; } .msca-palette button { font-size: 12px; padding: 1px 3px; gap: 4px; } .msca-palette i { flex-basis: 14px; height: 14px; }
+}
 @media (max-width: 700px) {
-  .msca-palette { max-height: 62vw; } .msca-palette button { font-size: 12px; gap: 4px; padding: 1px 3px; } .msca-palette i { flex-basis: 14px; height: 14px; }
+  .msca-palette { max-height: 66vw; }
 }
 .msca-tools { display: flex; flex-flow: row wrap; gap: 2px; align-items: center; margin-bottom: 4px; }
 '''
@@ -238,7 +242,8 @@ class Painter(View):
         self.redo = button('Redo', 'Ctrl+Y on the canvas', self.canvas.redo)
         self.clear = button('Clear', 'take all labels away', self.canvas.clear)
         most = round(min(self.canvas.size)/2)
-        width = W.FloatSlider(self.canvas.width, min=1, max=most, step=1, readout_format='.0f', description='Brush width', style=dict(description_width='auto'), layout=W.Layout(width='240px'))
+        width = W.FloatSlider(self.canvas.width, min=1, max=most, step=1, readout_format='.0f',
+                              description='Brush width', style=dict(description_width='auto'), layout=W.Layout(width='240px'))
         T.link((width, 'value'), (self.canvas, 'width'))
         self.canvas.observe(lambda _: self._offer(), 'steps')
         self._offer()

@@ -26,9 +26,9 @@ LOOK = '''
 .msca-page .lm-TabBar-tab { font-size: 15px; } .msca-page .lm-TabBar-tab.lm-mod-current { font-weight: 700; }
 .msca .widget-html-content, .msca p { line-height: 1.45; font-size: 14px; }
 .msca .jupyter-button, .msca-file { border-radius: 6px; font-size: 13px; width: auto; padding: 0 12px; }
-.msca-columns { display: grid; grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); gap: 8px 32px; align-items: start; overflow: visible; }
+.msca-columns { display: grid; grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); gap: 8px 32px; overflow: visible; }
 .msca-columns > *, .msca-columns .widget-box { min-width: 0; max-width: 100%; overflow: visible; }
-.msca-shown { position: sticky; top: 0; z-index: 3; background: var(--jp-layout-color0, #fff); padding-bottom: 4px; max-width: 560px; }
+.msca-shown { position: sticky; top: 0; z-index: 3; background: var(--jp-layout-color1, #fff); padding-bottom: 4px; max-width: 560px; }
 .msca-pair { display: grid; grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); gap: 8px; }
 .msca-pair > * { margin: 0; }
 .msca-help p { margin: 2px 0 6px; color: var(--jp-ui-font-color2, #555); }
@@ -38,7 +38,7 @@ LOOK = '''
 .msca img.msca-picture, .msca-point img, .msca-shot img { width: 100%; height: auto; margin: 0; border-radius: 6px; overflow: clip; display: block;
   background: var(--jp-layout-color2, #eee); }
 .msca-error { color: var(--jp-error-color1, #b3261e); font-weight: 600; overflow-wrap: anywhere; }
-.msca-message { min-height: 1.45em; } .msca-message p { margin: 0; }
+.msca-message p { margin: 0; }
 .msca-term { cursor: help; text-decoration: underline dotted; position: relative; }
 .msca-term:focus { outline: 2px solid var(--msca-accent); outline-offset: 2px; }
 .msca-term:focus::after { content: attr(title); position: absolute; left: 0; top: 1.6em; z-index: 9; width: min(260px, 70vw); padding: 6px 8px;
@@ -66,6 +66,9 @@ LOOK = '''
 .msca-mix .slider-container { min-width: 60px; }
 .msca .noUi-handle { background: var(--msca-accent); border-color: var(--msca-accent); }
 .msca-ends { display: flex; justify-content: space-between; font-weight: 600; }
+@media (min-width: 701px) and (max-width: 1000px) {
+  .msca-columns { gap: 8px 20px; } .msca-pair { grid-template-columns: minmax(0, 1fr); max-width: 300px; }
+}
 @media (max-width: 700px) {
   .msca-columns { display: flex; flex-flow: column; align-items: stretch; gap: 4px; }
   .msca-columns > .widget-vbox { display: contents; }

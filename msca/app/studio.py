@@ -17,7 +17,7 @@ import numpy as np
 import traitlets as T
 from PIL import Image, ImageOps
 
-from .worker import Exemplar, Look, Worker, shown_classes
+from .worker import Exemplar, Look, Worker, class_shares
 from ..base.labelmaps import read_map
 from ..base.labels import UNLABELLED, InputError, resize_labels
 from ..base.photos import check_sides, open_image
@@ -118,7 +118,7 @@ class Studio(T.HasTraits):
         self._known[name] = _Read(scene)
         picture = scene.image.convert('RGB')
         picture.thumbnail((_THUMB, _THUMB))
-        return Exemplar(picture, shown_classes(scene.labels))
+        return Exemplar(picture, class_shares(scene.labels))
 
     def read_layout(self,
         layout,  # path, PIL image, array or scene

@@ -28,7 +28,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ..base.labels import InputError
-from .options import add_model_options, open_model, whole_number
+from .options import CommandFailed, add_model_options, open_model, whole_number
 from .picture import demo_inputs
 
 # %% ../../nbs/950_commands.app.ipynb #cbd09517
@@ -236,11 +236,11 @@ def voila_running(
 def _wait_for(process, port, log, seconds=60):
     "Wait until somebody listens."
     for _ in range(seconds*10):
-        if process.poll() is not None: raise RuntimeError(f"the page's server did not start: {_last_line(log)}")
+        if process.poll() is not None: raise CommandFailed(f"the page's server did not start: {_last_line(log)}")
         with socket.socket() as s:
             if s.connect_ex((HOST, port)) == 0: return
         time.sleep(.1)
-    raise RuntimeError(f"the page's server did not answer within {seconds} seconds")
+    raise CommandFailed(f"the page's server did not answer within {seconds} seconds")
 
 def _last_line(log): return ([line for line in log.read_text(errors='replace').splitlines() if line.strip()] or ['it said nothing'])[-1]
 
@@ -255,9 +255,12 @@ def _stop(process, seconds=15):
 def serve_model():
     "The model's process: read what to load from the environment, answer pages, end with `msca app`."
     from msca.app.process import serve_studio
-    given = json.loads(os.environ['MSCA_APP_STUDIO'])
+    given, home = json.loads(os.environ['MSCA_APP_STUDIO']), os.getcwd()
     def watch():
         while sys.stdin.buffer.read(4096): pass
+        for _ in range(20):  # the server may be writing still
+            shutil.rmtree(home, ignore_errors=True)
+            time.sleep(.1)
         os._exit(0)
     threading.Thread(target=watch, daemon=True).start()
     serve_studio(lambda: open_studio(**given), os.environ['MSCA_APP_SOCKET'], bytes.fromhex(os.environ['MSCA_APP_KEY']), lambda: print('ready', flush=True))
@@ -274,7 +277,7 @@ def model_running(
     environment = os.environ | page | {'MSCA_APP_STUDIO': json.dumps(given)}
     with open(home/'model.log', 'wb') as log: process = _start(command, home, environment, stdout=subprocess.PIPE, stderr=log)
     try:
-        if process.stdout.readline().strip() != b'ready': raise RuntimeError(f"the model's process did not start: {_last_line(home/'model.log')}")
+        if process.stdout.readline().strip() != b'ready': raise CommandFailed(f"the model's process did not start: {_last_line(home/'model.log')}")
         yield process, page
     finally:
         process.stdin.close()
@@ -307,7 +310,7 @@ def _wait_for_end(processes):
     "Until one of the processes ends, which it should not."
     while True:
         for what, process in processes.items():
-            if process.poll() is not None: raise RuntimeError(f'{what} has ended')
+            if process.poll() is not None: raise CommandFailed(f'{what} has ended')
         time.sleep(.5)
 
 def serve(
