@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TargetLabels', 'read_target', 'simplex_weights', 'mixture_shares', 'gated_styles', 'paint_styles',
-           'interpolate_styles', 'path_weights', 'contact_sheet', 'corner_weights', 'save_animation']
+           'interpolate_styles', 'path_weights', 'contact_sheet', 'corner_weights']
 
 # %% ../../nbs/510_steering.interpolation.ipynb #4f8750e2
 from typing import NamedTuple
@@ -14,7 +14,6 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from ..base.files import write_whole
 from ..base.labels import InputError
 from ..model.attention import global_average
 
@@ -129,17 +128,3 @@ def corner_weights(
     at = lambda i, n: i/(n-1) if n > 1 else .5
     ys, xs = [at(i, rows) for i in range(rows)], [at(j, columns) for j in range(columns)]
     return [[((1-y)*(1-x), (1-y)*x, y*(1-x), y*x) for x in xs] for y in ys]
-
-# %% ../../nbs/510_steering.interpolation.ipynb #a56c4a4f
-def save_animation(
-    frames:list,  # PIL images of one size
-    path,  # file ending in .gif or .webp
-    fps:float=12,  # frames a second
-    there_and_back:bool=True,  # append the frames in reverse order, so that the loop closes
-):
-    "Write an endless animation, whole or not at all."
-    kind = {'.gif': 'GIF', '.webp': 'WEBP'}.get('.'+str(path).rsplit('.', 1)[-1].lower())
-    if kind is None: raise InputError(f"{path}: unknown animation format; end the name in .gif or .webp")
-    frames = [f.convert('RGB') for f in frames]
-    if there_and_back: frames = frames+frames[-2:0:-1]
-    with write_whole(path) as part: frames[0].save(part, kind, save_all=True, append_images=frames[1:], duration=round(1000/fps), loop=0)
