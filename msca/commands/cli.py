@@ -16,6 +16,7 @@ from ..base.labels import InputError, plain_text
 from .app import COMMANDS as APP_COMMANDS
 from .convert import COMMANDS as CONVERT_COMMANDS
 from .evidence import COMMANDS as EVIDENCE_COMMANDS
+from .mix import COMMANDS as MIX_COMMANDS
 from .model import COMMANDS as MODEL_COMMANDS
 from .options import CommandFailed, command_parser
 from .picture import COMMANDS as PICTURE_COMMANDS
@@ -24,7 +25,7 @@ from .study import COMMANDS as STUDY_COMMANDS
 from .training import COMMANDS as TRAINING_COMMANDS
 
 # %% ../../nbs/980_commands.cli.ipynb #ee6b5dd0
-COMMANDS = (*PICTURE_COMMANDS, *CONVERT_COMMANDS, *TRAINING_COMMANDS, *STEERING_COMMANDS, *EVIDENCE_COMMANDS, *STUDY_COMMANDS, *MODEL_COMMANDS, *APP_COMMANDS)
+COMMANDS = (*PICTURE_COMMANDS, *CONVERT_COMMANDS, *TRAINING_COMMANDS, *STEERING_COMMANDS, *MIX_COMMANDS, *EVIDENCE_COMMANDS, *STUDY_COMMANDS, *MODEL_COMMANDS, *APP_COMMANDS)
 
 def build_parser() -> argparse.ArgumentParser:
     "The whole command line, without importing torch."

@@ -163,7 +163,7 @@ class GroupDNetConfig(PainterConfig):
     code_channels:whole(1) = 8  # of a class's code
     code_size:several(whole(1), 2) = (4, 4)  # (height, width) of a class's code
     kl_weight:number(0) = .05  # of the KL term
-    missing:Literal['prior', 'nothing', 'mean'] = 'prior'  # code of a class that the exemplar lacks: the prior's mean, the encoder's for a picture of zeros, or the class's running mean
+    missing:Literal['prior', 'nothing', 'mean'] = 'prior'  # code of a class that the exemplar lacks: the prior's mean, the encoder's for zeros, or a running mean
     mean_color:bool = False  # the raw mean color of the class beside its code; not in the paper
     edges:bool = False  # beside every class's map the edges of the label map
     outputs:Literal['one', 'classes'] = 'one'  # one picture, or a picture from every class of which each pixel takes its own
@@ -254,7 +254,7 @@ def label_edges(
     labels:torch.Tensor,  # B×C×H×W, one-hot
 ) -> torch.Tensor:  # B×1×H×W, 1 where a neighbor to the left, right, above or below is of another class
     "The edges of a label map."
-    across, down = (labels[..., 1:]-labels[..., :-1]).abs().amax(1, keepdim=True), (labels[..., 1:, :]-labels[..., :-1, :]).abs().amax(1, keepdim=True)
+    across, down = (labels.diff(dim=d).abs().amax(1, keepdim=True) for d in (3, 2))
     return torch.maximum(torch.maximum(F.pad(across, (1, 0)), F.pad(across, (0, 1))), torch.maximum(F.pad(down, (0, 0, 1, 0)), F.pad(down, (0, 0, 0, 1))))
 
 @register_variant('groupdnet', GroupDNetConfig)
@@ -284,7 +284,9 @@ class GroupDNetSynthesizer(CodedSynthesizer):
         told = c.axis*(1+c.edges) + labels*c.noise
         return lambda channels, place: CGNorm(channels, told, c.spade_hidden[n], c.spade_kernel, labels, groups, c.padding)
 
-    def _groups(self, n): return [(of or self.config.groups)[n] for of in (self.config.label_groups, self.config.modulation_groups)]
+    def _groups(self, n):
+        c = self.config
+        return [(of or c.groups)[n] for of in (c.label_groups, c.modulation_groups)]
 
     def on_axis(self,
         x:torch.Tensor,  # B×C×…, in the label set's order
@@ -335,8 +337,7 @@ class GroupDNetSynthesizer(CodedSynthesizer):
         labels, (h, w) = self.on_axis(self.classes(target_onehot)), target_onehot.shape[-2:]
         told = torch.stack([labels, label_edges(labels).expand_as(labels)], 2).flatten(1, 2) if self.config.edges else labels
         at = [labels_at(told, (-(-h//2**s), -(-w//2**s))) for s in self.config.scales]
-        x, size = self.on_axis(codes).flatten(1, 2), at[-1].shape[-2:]
-        if tuple(x.shape[-2:]) != tuple(size): x = F.interpolate(x, size, mode='bilinear', align_corners=False)
+        x = F.interpolate(self.on_axis(codes).flatten(1, 2), at[-1].shape[-2:], mode='bilinear', align_corners=False)  # where it fits already: as it is
         x = coarse_to_fine(self.start(x), self.blocks, [(c,) for c in self._with_noise(at)], self.config.upsampling)
         x = self.end(F.leaky_relu(x, .2))
         if self.config.outputs == 'classes': x = (x.unflatten(1, (self.config.axis, 3))*labels[:, :, None]).sum(1)
