@@ -267,11 +267,13 @@ def test_low_bits(bits, labels, tmp_path):
     if bits == 4: assert (quiet(load_labels, Image.open(io.BytesIO(png(ids, 4))), labels)[0] == ids).all()   # an upload that has no file
 
 
-def test_tiff_of_four_bits(tmp_path):
-    "16×16 samples of 4 bits, two a byte, written by hand."
+@pytest.mark.parametrize('bits', [4, 8])
+@pytest.mark.parametrize('white_is_zero', [False, True])
+def test_tiff_of_few_bits_and_with_white_as_zero(bits, white_is_zero, tmp_path):
+    "16×16 samples written by hand; the samples are the ids, whichever end is white."
     ids = np.arange(256).reshape(16, 16) % 16
-    data = bytes(int(a) << 4 | int(b) for a, b in ids.reshape(-1, 2))
-    tags = [(256, 3, 16), (257, 3, 16), (258, 3, 4), (259, 3, 1), (262, 3, 1), (273, 4, 8), (277, 3, 1), (278, 3, 16), (279, 4, len(data))]
+    data = bytes(int(a) << 4 | int(b) for a, b in ids.reshape(-1, 2)) if bits == 4 else ids.astype(np.uint8).tobytes()
+    tags = [(256, 3, 16), (257, 3, 16), (258, 3, bits), (259, 3, 1), (262, 3, 0 if white_is_zero else 1), (273, 4, 8), (277, 3, 1), (278, 3, 16), (279, 4, len(data))]
     entries = b''.join(struct.pack('<HHII', tag, kind, 1, value) for tag, kind, value in tags)
     (tmp_path/'a.tif').write_bytes(b'II*\0'+struct.pack('<I', 8+len(data))+data+struct.pack('<H', len(tags))+entries+b'\0'*4)
     assert (load_labels(tmp_path/'a.tif') == ids).all()
@@ -579,7 +581,7 @@ def test_snap_reads_what_the_table_says(im): assert (quiet(load_labels, im, snap
 def told(*argv):
     "What `read_told_maps` makes of a command line of `msca synth`."
     from msca.commands.options import command_parser, read_told_maps
-    from msca.commands.picture import COMMANDS
+    from msca.commands.synth import COMMANDS
     args = command_parser(COMMANDS).parse_args(['synth', '--exemplar', 'x.png', *map(str, argv)])
     read_told_maps(args, SCENE_LABELS)
     return args
@@ -593,10 +595,10 @@ def test_options_for_two_maps(tmp_path):
     Image.fromarray(3-NUMBERS).save(tmp_path/'b.png')
     maps = '--layout', tmp_path/'a.png', '--exemplar-layout', tmp_path/'b.png', '--palette', tmp_path/'a.txt'
     args = told(*maps, '--exemplar-classes', tmp_path/'b.txt')
-    assert (args.layout == IDS).all() and (args.exemplar_layout == IDS).all() and args.palette is None
-    assert told(*maps).layout == str(tmp_path/'a.png')
+    assert (args.layout[0] == IDS).all() and (np.asarray(args.exemplar_layout).reshape(IDS.shape) == IDS).all() and args.palette is None
+    assert told(*maps).layout == [str(tmp_path/'a.png')]
     SMOOTH.save(tmp_path/'s.png')
-    assert set(np.unique(quiet(told, '--layout', tmp_path/'s.png', '--snap')[0].layout)) == set(np.unique(IDS))
+    assert set(np.unique(quiet(told, '--layout', tmp_path/'s.png', '--snap')[0].layout[0])) == set(np.unique(IDS))
     with pytest.raises(InputError, match='no such file'): told(*maps, '--exemplar-palette', tmp_path/'gone.txt')
 
 

@@ -6,9 +6,8 @@
 __all__ = ['lpips_map', 'RegionDistances', 'region_distances', 'ClassStyleScores', 'random_pairs', 'class_style_scores',
            'diversity', 'vgg16_taps', 'style_relevance', 'semantic_consistency']
 
-# %% ../../nbs/408_evidence.class_styles.ipynb #b19322eb
+# %% ../../nbs/408_evidence.class_styles.ipynb #4bc299d0
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 import torch

@@ -177,7 +177,7 @@ def draw_codes(
     generator:torch.Generator=None,  # of the draws
 ) -> torch.Tensor:  # n×C×…
     "Sets of codes in which every class comes from a photo of its own that shows it."
-    shown, (photos, classes) = known.present.float(), known.present.shape
+    shown, classes = known.present.float(), known.present.shape[1]
     chances = torch.where(shown.sum(0) > 0, shown, 1.).T.cpu()  # where nobody shows a class, anybody's stand-in
     picked = torch.multinomial(chances, n, replacement=True, generator=generator).T.to(known.codes.device)
     return known.codes[picked, torch.arange(classes, device=known.codes.device)]

@@ -40,7 +40,7 @@ class Synthesizer:
         size:int,  # training size N in pixels
         segmenter=None,  # callable: PIL photo → uint8 H×W ids of `label_set`; None: exemplars need their label map
         name:str='model',  # for messages
-        notice:str='',  # data and licence in one line
+        notice:str='',    # data and license in one line
         device='cpu',  # where it runs
         progress=None,  # wraps long loops, such as fastprogress's `progress_bar`
     ):
@@ -79,7 +79,7 @@ def _passed(self, ready, size):
 def parse(self:Synthesizer,
     exemplar,  # photo: path, file object, PIL image or array
 ) -> np.ndarray:  # uint8 H×W ids
-    "The label map that the model's segmenter sees in a photo."
+    "The label map that the model's segmenter makes of a photo."
     if self.segmenter is None:
         raise InputError(f"model {self.name!r} has no segmenter; give the exemplar's label map too (exemplar_layout)")
     return np.asarray(self.segmenter(load_photo(exemplar)), dtype=np.uint8)
@@ -132,7 +132,7 @@ def encode(self:Synthesizer,
     "Take from an exemplar all that painting needs of it, once."
     if isinstance(exemplar, Style): return _checked_style(self, exemplar, exemplar_layout, size)
     ready = self.read_exemplar(exemplar, exemplar_layout, size, classes, palette)
-    if ready.ids.size > ONE_PASS: scales = encode_in_tiles(self.model, ready.photo, ready.ids, cut_tiles(*ready.ids.shape))
+    if ready.ids.size > ONE_PASS: scales = encode_in_tiles(self.model, ready.photo, ready.ids, cut_tiles(*ready.ids.shape), self.progress)
     else: scales = self.model.encode(*ready.tensors(self.device))
     return Style(scales, self.model, ready.name)
 

@@ -6,8 +6,7 @@
 __all__ = ['PhotoCodes', 'check_codes', 'read_codes', 'MixedCodes', 'mix_codes', 'class_number', 'paint_mixed', 'unseen_classes',
            'redraw', 'morph']
 
-# %% ../../nbs/530_steering.class_styles.ipynb #92f7da16
-from collections.abc import Callable
+# %% ../../nbs/530_steering.class_styles.ipynb #e7a52115
 from typing import NamedTuple
 
 import numpy as np
