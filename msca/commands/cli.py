@@ -26,7 +26,8 @@ from .synth import COMMANDS as SYNTH_COMMANDS
 from .training import COMMANDS as TRAINING_COMMANDS
 
 # %% ../../nbs/980_commands.cli.ipynb #ee6b5dd0
-COMMANDS = (*PICTURE_COMMANDS, *SYNTH_COMMANDS, *CONVERT_COMMANDS, *TRAINING_COMMANDS, *STEERING_COMMANDS, *MIX_COMMANDS, *EVIDENCE_COMMANDS, *STUDY_COMMANDS, *MODEL_COMMANDS, *APP_COMMANDS)
+COMMANDS = (*PICTURE_COMMANDS, *SYNTH_COMMANDS, *CONVERT_COMMANDS, *TRAINING_COMMANDS, *STEERING_COMMANDS, *MIX_COMMANDS, *EVIDENCE_COMMANDS, *STUDY_COMMANDS,
+            *MODEL_COMMANDS, *APP_COMMANDS)
 
 GROUPS = {
     'Paint': ('demo', 'synth', 'parse', 'labels', 'app'), 'Steer': ('interpolate', 'extrapolate', 'explain', 'grid', 'mix'), 'Train': ('scenes', 'convert', 'check', 'train'),
