@@ -117,7 +117,7 @@ class Studio(T.HasTraits):
         "The layout in a mixture of exemplars."
         styles = [self._read(self.exemplars[name]) for name in weights]
         target, (h, w) = self._target_of(ids)
-        return tensor_to_image(interpolate_styles(self.s.model, target, styles, list(weights.values()))[0, :, :h, :w])
+        return tensor_to_image(interpolate_styles(self.s.painter, target, styles, list(weights.values()))[0, :, :h, :w])
 
     def explain(self,
         ids:np.ndarray,  # uint8 h×w, the layout
@@ -136,7 +136,7 @@ class Studio(T.HasTraits):
         key = ids.shape, ids.tobytes()
         if self._target is None or self._target[0] != key:
             ready = self.s.read_layout(ids, 0)
-            self._target = key, (read_target(self.s.model, *ready.tensors(self.s.device)), ready.size)
+            self._target = key, (read_target(self.s.painter, *ready.tensors(self.s.device)), ready.size)
         return self._target[1]
 
 # %% ../../nbs/600_app.studio.ipynb #f8d392e5
