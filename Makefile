@@ -8,7 +8,9 @@ export OMP_NUM_THREADS ?= 1
 export MPLBACKEND ?= Agg
 export MSCA_CACHE ?= $(abspath .cache)
 
-.PHONY: demo test test-long fuzz lint mend coverage figures browser notebooks readme docs clean
+WEIGHTS ?= $(MSCA_WEIGHTS)
+
+.PHONY: demo test test-long fuzz lint mend coverage figures gpu-pack browser notebooks readme docs clean
 
 $(VENV)/ready: settings.ini setup.py pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -46,6 +48,11 @@ mend: $(VENV)/ready
 # lines of the package that pytest runs, in this process
 coverage: $(VENV)/ready browser
 	PATH="$(BIN):$$PATH" $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" --cov msca --cov-report term tests
+
+# what the training of the shipped model needs on another computer, in a folder to carry: `make gpu-pack WEIGHTS=folder` with MSCA_DATA set
+gpu-pack: $(VENV)/ready
+	$(BIN)/python benchmarks/gpu_pack.py --data "$$MSCA_DATA" --perceptual-weights $(WEIGHTS)/vgg19_small16x_fp16.npz \
+		--backbone-weights $(WEIGHTS)/efficientnet_lite0_fp16.npz --out gpu-pack
 
 # how the package is cut, beside what it was
 figures: $(VENV)/ready

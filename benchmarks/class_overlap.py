@@ -16,8 +16,8 @@ import numpy as np
 
 from msca.base.labels import SCENE_LABELS, UNLABELLED
 from msca.commands.evidence import question_scenes
+from msca.evidence.plan import read_plan
 from msca.evidence.report import Report, bootstrap_mean
-from msca.evidence.reproduce import read_plan
 from msca.evidence.retrieval import build_tasks
 
 

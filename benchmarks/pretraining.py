@@ -18,7 +18,8 @@ import torch
 from msca.base.labels import SCENE_LABELS
 from msca.commands.training import split_scenes
 from msca.data.published import open_dataset
-from msca.evidence.reproduce import Materials, model_run, read_plan, some_photos, usable_photos
+from msca.evidence.plan import read_plan
+from msca.evidence.series import Materials, model_run, some_photos, usable_photos
 from msca.learning.history import read_history
 from msca.learning.states import kept_states
 from msca.model.segmenter import load_segmenter

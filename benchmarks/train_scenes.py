@@ -6,16 +6,24 @@ Every iteration paints 8 crops of 128×128 from photos with a short side of 256,
 every fourth iteration paints 2 whole photos from themselves, mirrored. The exemplar's labels are always parsed. A run that is started again goes on from RUN/state.pt,
 with the settings that it is given now; SIGTERM ends it after an iteration, with its state saved.
 
+Somewhere else, such as on a rented GPU, the photos come from a pack that `benchmarks/gpu_pack.py` wrote (`--pack` in place of `--data`), and the state
+lies in pieces (`--piece`), so that files stay small enough to be carried: a step there is
+
+    python benchmarks/train_scenes.py --pack gpu-pack/photos.zip --perceptual-weights gpu-pack/perceptual.npz --backbone-weights gpu-pack/backbone.npz \
+        --device cuda --crops 64 --piece 15 --minutes 9 --out RUN
+
 RUN/log.csv has a row of means for every ten iterations: `photos` and `painted` are the shares of pixels that the discriminator finds right,
 `share_X` the part that term X has among the lengths
 of the gradients at the painter's last layer. RUN/samples holds swaps of held-out scenes that a seed has chosen, RUN/averages the averaged model with each of them.
 """
 import argparse
 import csv
+import io
 import json
 import signal
 import time
 import warnings
+import zipfile
 from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
@@ -47,7 +55,7 @@ from msca.model.segmenter import load_segmenter
 from msca.pretrained.models import PRETRAINED
 
 FOLDERS = 'siftflow', 'labelmefacade', 'camvid'  # of $MSCA_DATA: photos that hold 256×256
-SIDE, CROP, CROPS, WHOLE = 256, 128, 8, 2  # pixels, pixels, crops a batch, whole photos a batch
+SIDE, CROP = 256, 128  # pixels
 KINDS = 'crop', 'mirror', 'crop', 'whole'  # what the exemplars are, in turn
 S = len(SCENE_LABELS)
 
@@ -64,33 +72,51 @@ def pair(store, kind, rng):
     return ((photo, labels) if kind == 'whole' else (photo[target.slices], labels[target.slices])), whole
 
 
-def tensors(photos, maps):
+def tensors(photos, maps, device='cpu'):
     "Photos in [-1, 1] and one-hot labels of one size, as batches."
-    batch = torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2).float().div(127.5).sub(1), one_hot(torch.from_numpy(np.stack(maps)), S)
+    photos, maps = (torch.from_numpy(np.stack(a)).to(device) for a in (photos, maps))
+    batch = photos.permute(0, 3, 1, 2).float().div(127.5).sub(1), one_hot(maps, S)
     return tuple(t.contiguous(memory_format=torch.channels_last) for t in batch)
 
 
-def batch(store, iteration, seed):
-    "(x1, c1, x2, c̃2), drawn from the seed and the iteration alone."
+def batch(store, iteration, seed, crops=8, device='cpu'):
+    "(x1, c1, x2, c̃2), drawn from the seed and the iteration alone: so many crops, or a quarter as many whole photos."
     rng, kind = np.random.default_rng((seed, iteration)), KINDS[iteration % len(KINDS)]
-    targets, exemplars = zip(*(pair(store, kind, rng) for _ in range(WHOLE if kind == 'whole' else CROPS)))
-    return *tensors(*zip(*targets)), *tensors(*zip(*exemplars))
+    targets, exemplars = zip(*(pair(store, kind, rng) for _ in range(max(1, crops//4) if kind == 'whole' else crops)))
+    return *tensors(*zip(*targets), device), *tensors(*zip(*exemplars), device)
+
+
+class PackedPhotos:
+    "Photos of a pack that `benchmarks/gpu_pack.py` wrote, as `PhotoStore` gives them; decoded once."
+    def __init__(self, path, side):
+        with zipfile.ZipFile(path) as pack: self.files = {n: pack.read(n) for n in pack.namelist() if n.startswith(f'{side}/')}
+        self.names, self.kept = sorted({n.rsplit('.', 2)[0] for n in self.files}), {}
+
+    def __len__(self): return len(self.names)
+
+    def __getitem__(self, i):
+        if i not in self.kept:
+            read = lambda end: np.asarray(Image.open(io.BytesIO(self.files[f'{self.names[i]}.{end}'])))
+            self.kept[i] = tuple(map(read, ('photo.jpg', 'labels.png', 'parsed.png')))
+        return self.kept[i]
 
 
 class Trainer:
     "Generator, its average, two discriminators, and an iteration of all."
     def __init__(self, a, store):
-        self.a, self.store, self.iteration = a, store, 0
+        self.a, self.store, self.iteration, self.device = a, store, 0, torch.device(a.device)
         self.generator, self.label_set, self.meta = load_synthesizer(a.init)
+        self.generator.to(self.device)
         self.average = EMA(deepcopy(self.generator), a.average)
         self.average.learn = SimpleNamespace(model=self.generator)
         self.generator.train().requires_grad_(True).to(memory_format=torch.channels_last)  # a quarter of an iteration's time
-        self.backbone = load_backbone(a.backbone, a.backbone_weights or 'standard')
-        self.perceptual = getattr(PerceptualLoss, a.perceptual_network)(a.perceptual_weights)
+        self.backbone = load_backbone(a.backbone, a.backbone_weights or 'standard').to(self.device)
+        self.perceptual = getattr(PerceptualLoss, a.perceptual_network)(a.perceptual_weights).to(self.device)
         torch.manual_seed(a.seed)
-        self.semantic = SemanticDiscriminator(SemanticConfig(S, self.backbone.channels))
-        self.pixels = PixelDiscriminator(S)
-        self.semantic.calibrate(self.backbone(tensors(*zip(*(self.square(i) for i in range(0, len(store), 200))))[0]))
+        self.semantic = SemanticDiscriminator(SemanticConfig(S, self.backbone.channels)).to(self.device)
+        self.pixels = PixelDiscriminator(S).to(self.device)
+        some = tensors(*zip(*(self.square(i) for i in range(0, len(store), max(1, len(store)//15)))), self.device)[0]
+        self.semantic.calibrate(self.backbone(some))
         self.discriminators = torch.nn.ModuleList([self.semantic, self.pixels])
         self.g_opt, self.d_opt = (torch.optim.Adam(m.parameters(), lr, betas=(.5, .99)) for m, lr in ((self.generator, a.lr), (self.discriminators, a.discriminator_lr)))
         self.strength = 1.  # of the adversarial terms, below 1 while they would exceed their share
@@ -101,7 +127,7 @@ class Trainer:
         top, left = ((n-SIDE)//2 for n in photo.shape[:2])
         return photo[top:top+SIDE, left:left+SIDE], labels[top:top+SIDE, left:left+SIDE]
 
-    def autocast(self): return torch.autocast('cpu', torch.bfloat16, enabled=self.a.precision == 'bfloat16')
+    def autocast(self): return torch.autocast(self.device.type, torch.bfloat16, enabled=self.a.precision == 'bfloat16')
 
     def judge(self, image, maps, onehot):
         "Scores of both discriminators."
@@ -117,7 +143,7 @@ class Trainer:
         "One iteration; the numbers to log."
         torch.manual_seed(self.a.seed*1_000_003 + self.iteration)
         self.learning_rates()
-        x1, c1, x2, c2 = batch(self.store, self.iteration, self.a.seed)
+        x1, c1, x2, c2 = batch(self.store, self.iteration, self.a.seed, self.a.crops, self.device)
         with self.autocast(): image = self.generator(c1, x2, c2)
         leaf = image.detach().float().requires_grad_(True)
         with self.autocast():
@@ -176,7 +202,8 @@ class Trainer:
 
     def ready_average(self):
         "The average with batch statistics of its own, over whole training photos."
-        with self.autocast(): return recompute_batchnorm(self.average.average, ([c1, x2, c2] for x1, c1, x2, c2 in (batch(self.store, 4*i+3, self.a.seed+1) for i in range(12))))
+        drawn = (batch(self.store, 4*i+3, self.a.seed+1, 8, self.device) for i in range(12))
+        with self.autocast(): return recompute_batchnorm(self.average.average, ([c1, x2, c2] for _, c1, x2, c2 in drawn))
 
 
 @torch.no_grad()
@@ -186,21 +213,22 @@ def sample_grid(trainer, store, seed, n=5):
     squares = [Trainer.square(SimpleNamespace(store=store), int(i)) for i in numbers]
     parsed = [store[int(i)][2] for i in numbers[n:]]
     parsed = [m[(m.shape[0]-SIDE)//2:, (m.shape[1]-SIDE)//2:][:SIDE, :SIDE] for m in parsed]
-    exemplars = [tensors([p], [m]) for (p, _), m in zip(squares[n:], parsed)]
-    picture = lambda t: ((t[0].float().permute(1, 2, 0)+1)*127.5).round().clamp(0, 255).byte().numpy()
+    exemplars = [tensors([p], [m], trainer.device) for (p, _), m in zip(squares[n:], parsed)]
+    picture = lambda t: ((t[0].float().permute(1, 2, 0)+1)*127.5).round().clamp(0, 255).byte().cpu().numpy()
     blank, rows = np.full((SIDE, SIDE, 3), 255, np.uint8), []
     rows.append([blank, blank, *(p for p, _ in squares[n:]), blank])
     for i, (photo, labels) in enumerate(squares[:n]):
-        _, c1 = tensors([photo], [labels])
+        _, c1 = tensors([photo], [labels], trainer.device)
         own = store[int(numbers[i])][2]
         own = own[(own.shape[0]-SIDE)//2:, (own.shape[1]-SIDE)//2:][:SIDE, :SIDE]
-        mirror = tensors([photo[:, ::-1]], [own[:, ::-1]])
+        mirror = tensors([photo[:, ::-1]], [own[:, ::-1]], trainer.device)
         rows.append([colorize(labels, SCENE_LABELS), photo, *(picture(trainer.average.average(c1, *e)) for e in [*exemplars, mirror])])
     return Image.fromarray(np.concatenate([np.concatenate([np.asarray(a)[..., :3] for a in row], 1) for row in rows]))
 
 
 def stores(a):
     "Training and held-out photos, parsed."
+    if a.pack: return [PackedPhotos(a.pack, side) for side in ('train', 'val')]
     parser = load_segmenter(a.parser)[0].parse
     photos = MixedScenes([SceneFolder(Path(a.data)/name) for name in FOLDERS])
     return [PhotoStore(photos.split(side), CROP, parser, cache=a.cache).prepare() for side in ('train', 'val')]
@@ -218,7 +246,9 @@ def write_row(path, iteration, minutes, rows):
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ap.add_argument('--data', required=True, help='folder with the photo sets')
+    source = ap.add_mutually_exclusive_group(required=True)
+    source.add_argument('--data', help='folder with the photo sets')
+    source.add_argument('--pack', type=Path, help='photos packed by benchmarks/gpu_pack.py')
     ap.add_argument('--out', required=True, type=Path)
     ap.add_argument('--init', default=PRETRAINED/'scenes-256', help='checkpoint to start from')
     ap.add_argument('--parser', default=PRETRAINED/'scenes-256', help='parser folder')
@@ -235,6 +265,9 @@ def main():
     ap.add_argument('--decay', type=lambda s: tuple(map(int, s.split(','))), default=(10**9, 10**9+1), help='iterations between which the learning rates fall: FROM,TO')
     ap.add_argument('--average', type=float, default=.998, help='decay of the average')
     ap.add_argument('--ramp', type=int, default=300, help='iterations until the adversarial terms have their weight')
+    ap.add_argument('--crops', type=int, default=8, help='crops a batch; batches of whole photos have a quarter as many (default: 8)')
+    ap.add_argument('--device', default='cpu', help="'cpu', 'cuda' (default: cpu)")
+    ap.add_argument('--piece', type=int, default=0, metavar='MIB', help='save the state in files of at most so many MiB (default: in one file)')
     ap.add_argument('--precision', choices=['bfloat16', 'float32'], default='bfloat16')
     ap.add_argument('--iterations', type=int, default=10**9, help='stop after so many in all')
     ap.add_argument('--minutes', type=float, default=1e9, help='stop after so many minutes of this call')
@@ -250,7 +283,7 @@ def main():
     for folder in ('samples', 'averages'): (a.out/folder).mkdir(parents=True, exist_ok=True)
     train, valid = stores(a)
     trainer = Trainer(a, train)
-    if (a.out/'state.pt').exists(): trainer.load(torch.load(a.out/'state.pt', weights_only=True))
+    if state := read_state(a.out): trainer.load(state)
     with open(a.out/'settings.jsonl', 'a') as f:
         f.write(json.dumps({k: v if isinstance(v, (int, float, tuple)) else str(v) for k, v in vars(a).items()} | dict(iteration=trainer.iteration))+'\n')
     print(f'{len(train)} photos, {len(valid)} held out, from iteration {trainer.iteration}', flush=True)
@@ -258,7 +291,28 @@ def main():
 
 
 def save_state(a, trainer):
-    with write_whole(a.out/'state.pt') as part: torch.save(trainer.state(), part)
+    "Everything that a training goes on from, in one file or in pieces; `state.json` names them and is written last."
+    whole = io.BytesIO()
+    torch.save(trainer.state(), whole)
+    data, most = whole.getbuffer(), a.piece*2**20 or whole.getbuffer().nbytes
+    names = [f'state-{trainer.iteration:06d}-{k}.pt' for k in range(-(-data.nbytes//most))] if a.piece else ['state.pt']
+    before = state_files(a.out)
+    for k, name in enumerate(names):
+        with write_whole(a.out/name) as part: part.write_bytes(data[k*most:(k+1)*most])
+    with write_whole(a.out/'state.json') as part: part.write_text(json.dumps(names))
+    for name in set(before)-set(names): (a.out/name).unlink(missing_ok=True)
+
+
+def state_files(out):
+    "The files of the last state; none of a new run."
+    if (out/'state.json').exists(): return json.loads((out/'state.json').read_text())
+    return ['state.pt'] if (out/'state.pt').exists() else []
+
+
+def read_state(out):
+    "The last state; None of a new run."
+    data = b''.join((out/name).read_bytes() for name in state_files(out))
+    return torch.load(io.BytesIO(data), weights_only=True, map_location='cpu') if data else None
 
 
 def save_samples(a, trainer, valid):

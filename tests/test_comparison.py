@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from msca.evidence.comparison import Comparison, comparison_text
+from msca.evidence.orderings import orderings
 from msca.evidence.report import Report, bootstrap_mean
-from msca.evidence.reproduce import orderings
 
 
 def write_report(path, values, sizes):

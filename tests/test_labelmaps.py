@@ -267,11 +267,13 @@ def test_low_bits(bits, labels, tmp_path):
     if bits == 4: assert (quiet(load_labels, Image.open(io.BytesIO(png(ids, 4))), labels)[0] == ids).all()   # an upload that has no file
 
 
-def test_tiff_of_four_bits(tmp_path):
-    "16×16 samples of 4 bits, two a byte, written by hand."
+@pytest.mark.parametrize('bits', [4, 8])
+@pytest.mark.parametrize('white_is_zero', [False, True])
+def test_tiff_of_few_bits_and_with_white_as_zero(bits, white_is_zero, tmp_path):
+    "16×16 samples written by hand; the samples are the ids, whichever end is white."
     ids = np.arange(256).reshape(16, 16) % 16
-    data = bytes(int(a) << 4 | int(b) for a, b in ids.reshape(-1, 2))
-    tags = [(256, 3, 16), (257, 3, 16), (258, 3, 4), (259, 3, 1), (262, 3, 1), (273, 4, 8), (277, 3, 1), (278, 3, 16), (279, 4, len(data))]
+    data = bytes(int(a) << 4 | int(b) for a, b in ids.reshape(-1, 2)) if bits == 4 else ids.astype(np.uint8).tobytes()
+    tags = [(256, 3, 16), (257, 3, 16), (258, 3, bits), (259, 3, 1), (262, 3, 0 if white_is_zero else 1), (273, 4, 8), (277, 3, 1), (278, 3, 16), (279, 4, len(data))]
     entries = b''.join(struct.pack('<HHII', tag, kind, 1, value) for tag, kind, value in tags)
     (tmp_path/'a.tif').write_bytes(b'II*\0'+struct.pack('<I', 8+len(data))+data+struct.pack('<H', len(tags))+entries+b'\0'*4)
     assert (load_labels(tmp_path/'a.tif') == ids).all()

@@ -71,7 +71,7 @@ def test_recipes_of_results_and_shipped_models_open():
 
 
 def test_plans_of_results_open():
-    from msca.evidence.reproduce import Plan
+    from msca.evidence.plan import Plan
     plans = [json.loads(p.read_text())['plan'] for p in (ROOT/'results').glob('*/table1.json')]
     assert len(plans) >= 2
     for p in plans:

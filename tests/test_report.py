@@ -260,12 +260,12 @@ def test_reproduce_in_miniature(features, capsys, tmp_path, no_curves):
     "Trained, stopped after the first model, gone on with, measured, set beside the paper's table; another number of updates is refused."
     command = series(features, tmp_path/'s', '--models', 'no-gate', 'spade-vae')
     with pytest.MonkeyPatch.context() as m:
-        from msca.evidence import reproduce
-        real = reproduce._train
+        from msca.evidence import series as trainings
+        real = trainings._train
         def once(run, *rest):
             if run.folder.name != 'no-gate': raise KeyboardInterrupt
             real(run, *rest)
-        m.setattr(reproduce, '_train', once)
+        m.setattr(trainings, '_train', once)
         _, err = msca(capsys, *command, '--updates', 12, code=130)
     assert 'go on with the same command' in err
     out, _ = msca(capsys, *command, '--updates', 12)

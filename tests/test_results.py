@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from msca.evidence.reproduce import TRAINED
+from msca.evidence.plan import TRAINED
 from msca.learning.learner import TrainingConfig
 
 RESULTS = Path(__file__).parents[1]/'results'

@@ -56,19 +56,21 @@ def _indexed_pixels(img, a, t):
     return MapPixels(a, palette, opacity[a])
 
 def _stretch(img):
-    "(largest number in the file, what Pillow makes of it) where Pillow multiplies gray values; otherwise None."
+    "(number in the file that Pillow makes 0, the one it makes the largest, that largest value) where Pillow changes gray values; otherwise None."
     if img.mode not in ('L', 'I'): return None
     args = img.tile[0][3] if getattr(img, 'tile', None) else None     # there as long as the pixels are not decoded
     if img.format == 'PNG':
         bits = {'L;2': 2, 'L;4': 4}.get(args) if args else _png_bits(_head(img))
-        return (2 ** bits - 1, 255) if bits in (2, 4) and img.mode == 'L' else None
+        return (0, 2 ** bits - 1, 255) if bits in (2, 4) and img.mode == 'L' else None
     if img.format == 'TIFF':
-        bits = (getattr(img, 'tag_v2', {}).get(258) or (8,))[0]
-        return (2 ** bits - 1, 255) if bits in (2, 4) and img.mode == 'L' else None
+        tags = getattr(img, 'tag_v2', {})
+        bits, white_is_zero = (tags.get(258) or (8,))[0], tags.get(262) == 0   # Pillow shows these as they look, so it inverts them
+        ends = (0, 2 ** bits - 1)[::-1 if white_is_zero else 1]
+        return (*ends, 255) if img.mode == 'L' and (bits in (2, 4) or bits == 8 and white_is_zero) else None
     if img.format == 'PPM':
         found = re.match(rb'P[25](?:\s|#[^\n]*\n)+\d+(?:\s|#[^\n]*\n)+\d+(?:\s|#[^\n]*\n)+(\d+)', _head(img))
         top = args[1] if isinstance(args, tuple) and len(args) > 1 and isinstance(args[1], int) and args[1] > 0 else found and int(found[1])
-        return (top, 65535 if img.mode == 'I' else 255) if top and top not in (255, 65535) else None
+        return (0, top, 65535 if img.mode == 'I' else 255) if top and top not in (255, 65535) else None
 
 def _head(img):
     "The beginning of an image's file; empty where it has none."
@@ -79,9 +81,9 @@ def _head(img):
 
 def _png_bits(head): return head[24] if len(head) > 25 and head[25] == 0 else 8
 
-def _unstretched(a, top, full):
+def _unstretched(a, first, last, full):
     "The numbers in the file from what Pillow made of them."
-    return np.round(np.asarray(a, dtype=np.float64) * top / full).astype(np.int32)
+    return np.round(first + np.asarray(a, dtype=np.float64) * (last - first) / full).astype(np.int32)
 
 # %% ../../nbs/015_base.labelmaps.ipynb #335726fb
 def mask_remark(
@@ -165,7 +167,7 @@ def _is_painted(seen, used, colors, label_set, name):
     return _is_web_palette(colors)
 
 def _is_web_palette(colors):
-    "Whether a palette is the 216 web colors to which Pillow turns pictures without further words."
+    "Whether a palette is Pillow's own: the 216 web-safe colors."
     cube = np.stack(np.meshgrid(*[np.arange(0, 256, 51)] * 3, indexing='ij'), -1).reshape(-1, 3)[:, ::-1]
     return len(colors) >= 226 and np.array_equal(colors[10:226], cube)
 

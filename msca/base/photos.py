@@ -80,7 +80,7 @@ def _unknown(file):
     if head[:2] == b'\xff\x0a' or head[4:8] == b'JXL ': return 'a JPEG XL picture, which cannot be read; save it as JPEG or PNG'
     return 'not an image in a format that can be read'
 
-logging.getLogger('PIL').addHandler(logging.NullHandler())  # what Pillow logs is for those who listen, not for standard error
+logging.getLogger('PIL').addHandler(logging.NullHandler())  # what Pillow logs does not go to standard error
 
 @contextmanager
 def _library_silent():

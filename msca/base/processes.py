@@ -21,7 +21,7 @@ def rank() -> int:
     return dist.get_rank() if world_size() > 1 else 0
 
 def is_main() -> bool:
-    "Whether this is the process that writes files and speaks."
+    "Whether this is the process that writes files and prints."
     return rank() == 0
 
 # %% ../../nbs/030_base.processes.ipynb #78c9690b

@@ -21,10 +21,11 @@ from .options import CommandFailed, command_parser
 from .picture import COMMANDS as PICTURE_COMMANDS
 from .steering import COMMANDS as STEERING_COMMANDS
 from .study import COMMANDS as STUDY_COMMANDS
+from .synth import COMMANDS as SYNTH_COMMANDS
 from .training import COMMANDS as TRAINING_COMMANDS
 
 # %% ../../nbs/980_commands.cli.ipynb #ee6b5dd0
-COMMANDS = (*PICTURE_COMMANDS, *CONVERT_COMMANDS, *TRAINING_COMMANDS, *STEERING_COMMANDS, *EVIDENCE_COMMANDS, *STUDY_COMMANDS, *MODEL_COMMANDS, *APP_COMMANDS)
+COMMANDS = (*PICTURE_COMMANDS, *SYNTH_COMMANDS, *CONVERT_COMMANDS, *TRAINING_COMMANDS, *STEERING_COMMANDS, *EVIDENCE_COMMANDS, *STUDY_COMMANDS, *MODEL_COMMANDS, *APP_COMMANDS)
 
 def build_parser() -> argparse.ArgumentParser:
     "The whole command line, without importing torch."

@@ -356,16 +356,8 @@ def series_plan(
     words:str,  # what is learned from
 ):  # `Plan`
     "The plan of the series, made now or by whoever began it."
-    from msca.evidence.reproduce import (
-        TRAINED,
-        Plan,
-        batch_seconds,
-        fitted_schedule,
-        generator_updates,
-        keep_plan,
-        read_plan,
-        updates_within,
-    )
+    from msca.evidence.plan import TRAINED, Plan, fitted_schedule, generator_updates, keep_plan, read_plan
+    from msca.evidence.series import batch_seconds, updates_within
     before, models, n = read_plan(args.out), tuple(args.models or TRAINED), len(materials.train)
     wanted = args.updates or (before and before.wanted)
     if not wanted:
@@ -379,7 +371,7 @@ def check_series(
     config,  # the full model's recipe
 ):
     "Fail, before anything is read, at models, seeds or updates that cannot be."
-    from msca.evidence.reproduce import TRAINED, Plan, fitted_schedule
+    from msca.evidence.plan import TRAINED, Plan, fitted_schedule
     from msca.relatives.ablations import variant_recipe
     plan = Plan(args.models or TRAINED, args.seeds, args.config, {}, 1, 1, 1, '')
     for name in plan.models: variant_recipe(name, config)
@@ -387,7 +379,7 @@ def check_series(
 
 def _series_materials(args, config, device):
     "Scenes, parser and recipes of a series; what it learns from, in words."
-    from msca.evidence.reproduce import Materials, usable_photos
+    from msca.evidence.series import Materials, usable_photos
     from msca.relatives.ablations import variant_recipe
     train, valid, words = series_scenes(args, config.size)
     parser = series_segmenter(args, Path(args.out), train, valid, config.size, device)
@@ -402,7 +394,8 @@ def reproduce(args):
     "`msca reproduce table1`: train all, ask all, and set it beside the paper's table."
     _check_reproduce(args)
     from msca.evidence.comparison import Comparison, spread_questions, write_comparison
-    from msca.evidence.reproduce import train_series, write_table1
+    from msca.evidence.orderings import write_table1
+    from msca.evidence.series import train_series
     from msca.pretrained.models import best_device
     args.size, args.seed, args.loss_weights, out = args.size or None, 0, None, Path(args.out)
     for name in _NOT_HERE: setattr(args, name, getattr(args, name, None))

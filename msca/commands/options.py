@@ -4,14 +4,15 @@
 
 # %% auto #0
 __all__ = ['COUNT', 'SEED', 'TRAINING_SIDE', 'CommandFailed', 'whole_number', 'picture_side', 'device_name', 'add_model_option',
-           'add_model_options', 'add_segmenter_option', 'add_map_options', 'read_told_maps', 'command_parser',
-           'check_inputs', 'check_writable', 'check_output', 'progress_bar', 'open_model']
+           'add_model_options', 'add_segmenter_option', 'add_noise_option', 'add_map_options', 'read_told_maps',
+           'command_parser', 'check_inputs', 'check_writable', 'check_output', 'progress_bar', 'open_model']
 
 # %% ../../nbs/900_commands.options.ipynb #33aad719
 import argparse
 import os
 import re
 import sys
+import warnings
 from pathlib import Path
 
 from ..base.files import same_file
@@ -78,6 +79,12 @@ def add_segmenter_option(
     p.add_argument('--segmenter', metavar='NAME|DIR',
                    help="a segmentation model of transformers (id on the Hub, or folder) that reads photos in place of the model's own")
 
+def add_noise_option(
+    p:argparse.ArgumentParser,  # a command's parser
+):
+    "`--seed`."
+    p.add_argument('--seed', type=SEED, default=0, help="of the noise that a model makes texture of: the same seed gives the same picture (default: 0)")
+
 def add_map_options(
     p:argparse.ArgumentParser,  # a command's parser
 ):
@@ -114,6 +121,13 @@ def read_told_maps(
 class _Parser(argparse.ArgumentParser):
     "argparse whose errors take one line, without guessing at abbreviated options."
     def __init__(self, **kwargs): super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs)
+
+    def parse_known_args(self, args=None, namespace=None):
+        "Files by position may stand before and after options, which argparse itself allows for a fixed number only."
+        read, rest = super().parse_known_args(args, namespace)
+        if getattr(read, 'pictures', None) is not None and not any(a.startswith('-') for a in rest): read.pictures, rest = [*read.pictures, *rest], []
+        return read, rest
+
     def error(self, message): self.exit(2, f"{self.prog}: error: {' '.join(message.split())} (see {self.prog} --help)\n")
 
 def command_parser(
@@ -178,10 +192,14 @@ def open_model(
     device:str,  # and for `--device`
     vgg_weights='imagenet',  # and for `--vgg-weights`
     segmenter=None,  # and for `--segmenter`
+    seed=0,  # and for `--seed`
 ):  # `Synthesizer`
     "The model that a command asks for, with progress bars on long work."
     if vgg_weights != 'imagenet': check_inputs(vgg_weights)
     from msca.pretrained.synthesizer import Synthesizer
     s = Synthesizer.load(model, device, vgg_weights, quiet=True, segmenter=segmenter)
+    if seed:
+        from msca.model.synthesizer import place_noise
+        if not place_noise(s.model, seed): warnings.warn(f'model {s.name} has no noise; every --seed gives the same picture', stacklevel=2)
     s.progress = progress_bar
     return s

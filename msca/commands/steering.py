@@ -17,6 +17,7 @@ from msca.commands.options import (
     TRAINING_SIDE,
     add_map_options,
     add_model_options,
+    add_noise_option,
     add_segmenter_option,
     check_inputs,
     check_output,
@@ -55,6 +56,7 @@ def _interpolate_arguments(p):
     way.add_argument('--assign', type=_assignment, nargs='+', metavar='CLASS=N',
                      help='one picture: classes and the numbers of their exemplars; all others take the first')
     p.add_argument('--animation', metavar='A.gif', help='with --steps: also write the strip as an animation, .gif or .webp')
+    add_noise_option(p)
     add_map_options(p)
     add_model_options(p)
     add_segmenter_option(p)
@@ -88,7 +90,7 @@ def interpolate(args):
     from msca.base.files import save_image
     from msca.steering.interpolation import save_animation, simplex_weights
     if args.weights: simplex_weights(args.weights, len(args.exemplars))
-    s = open_model(args.model, args.device, segmenter=args.segmenter)
+    s = open_model(args.model, args.device, segmenter=args.segmenter, seed=args.seed)
     read_told_maps(args, s.label_set)
     picture, frames = _interpolated(args, s)
     if args.animation: save_animation(frames, args.animation)
@@ -126,7 +128,7 @@ def _extrapolate_arguments(p):
     p.add_argument('--size', type=_height_width, metavar='HxW', help="height and width of the picture (default: the layout's own)")
     p.add_argument('--seamless', action='store_true', help='one pass in tiles, for panoramas, instead of blended windows')
     p.add_argument('--keep-photo', action='store_true', help='lay the photo back at the center, at the size at which it was read')
-    p.add_argument('--seed', type=SEED, default=0, help="of the windows' positions (default: 0)")
+    p.add_argument('--seed', type=SEED, default=0, help="of the windows' positions and the noise (default: 0)")
     add_map_options(p)
     add_model_options(p)
     add_segmenter_option(p)
@@ -140,7 +142,7 @@ def extrapolate(args):
 
     from msca.base.files import save_image
     from msca.steering.extrapolation import insert_patch
-    s = open_model(args.model, args.device, segmenter=args.segmenter)
+    s = open_model(args.model, args.device, segmenter=args.segmenter, seed=args.seed)
     read_told_maps(args, s.label_set)
     exemplar = s.read_exemplar(args.exemplar, args.exemplar_layout, None, args.classes, args.palette)
     layout = s.read_layout(args.layout, args.size or 0, args.classes, args.palette)
@@ -209,6 +211,7 @@ def _grid_arguments(p):
     p.add_argument('--size', type=picture_side, metavar='N',
                    help="short side at which pictures are painted (default: the model's training size)")
     p.add_argument('--tile', type=whole_number(16, 1024), default=128, metavar='N', help='side of a picture in the grid (default: 128)')
+    add_noise_option(p)
     add_map_options(p)
     add_model_options(p)
     add_segmenter_option(p)
@@ -221,7 +224,7 @@ def grid(args):
     from msca.base.files import save_image
     from msca.data.scene import load_photo
     from msca.pretrained.synthesizer import grid_picture
-    s = open_model(args.model, args.device, segmenter=args.segmenter)
+    s = open_model(args.model, args.device, segmenter=args.segmenter, seed=args.seed)
     read_told_maps(args, s.label_set)
     layouts = [s.read_layout(c, args.size, args.classes, args.palette) for c in args.layouts]
     rows = s.grid(layouts, args.exemplars)

@@ -57,7 +57,7 @@ def filled_polygons(
 def _pixels(rle):
     "The area of a run-length code of the COCO library, bool `H×W`."
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore', DeprecationWarning)   # the library speaks to NumPy as before version 2
+        warnings.simplefilter('ignore', DeprecationWarning)   # the library uses what NumPy 2 deprecates
         return _coco_library().decode(rle).astype(bool)
 
 def drawn_shape(

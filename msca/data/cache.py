@@ -185,13 +185,13 @@ def _make(path, items, about):
             raise InputError(f'{why}; make room there or name another folder') from None
 
 def _remove_leftovers(path):
-    "Remove what killed processes have left of a file; to be called by who has its lock."
+    "Remove what killed processes have left of a file; to be called by the holder of its lock."
     for left in path.parent.glob(f'.{path.name}.*.tmp'):
         with suppress(OSError): left.unlink()
 
 @contextmanager
 def _one_at_a_time(path):
-    "Hold the lock of a file of the cache, waiting for who has it; where there are no locks, go on without. Gives whether it is held."
+    "Hold the lock of a file of the cache, waiting for its holder; where there are no locks, go on without. Gives whether it is held."
     lock = FileLock(_lock_of(path))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

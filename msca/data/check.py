@@ -32,7 +32,7 @@ MOST_BITS = 6  # of 64 that differ between photos that are taken for alike
 def photo_hashes(
     image,  # PIL image, RGB
 ) -> np.ndarray:  # bool `2×64`: of the photo and of its mirror image; None without the library
-    "What a photo looks like from afar."
+    "The coarse pattern of a photo, in 64 bits."
     try: from imagehash import phash
     except ImportError: return None
     small = image.convert('L').resize((32, 32), Image.Resampling.LANCZOS)   # as the hash itself does it

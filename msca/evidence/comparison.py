@@ -127,7 +127,7 @@ def _decimals(score, scale):
 def score_texts(
     scores:list,  # of `Score`, a row of a table
     sign:bool=False,  # write a plus before positive values
-    unit:str='',  # '%': the scores are shares, written per cent
+    unit:str='',  # '%': the scores are shares, written in percent
 ) -> tuple:  # (texts, exponent of the power of ten in which they are)
     "A row of scores as text, with as many digits as they deserve."
     if unit == '%': scores = [x._replace(value=100*x.value, **({} if x.low is None else dict(low=100*x.low, high=100*x.high))) for x in scores]
@@ -187,7 +187,7 @@ def loss_mark(
     metric:str,  # its name
     report:Report,  # a model's
 ) -> str:  # '†' or nothing
-    "A dagger where the metric looks through a network that the model was trained to please."
+    "A dagger where the metric uses a network that was in the model's losses."
     return _MARK if was_in_loss(c.metrics[metric].get('network'), report.about['settings'].get('loss_networks')) else ''
 
 def _unit(c, metric): return c.metrics[metric].get('unit', '')
@@ -295,7 +295,7 @@ def _notes(c):
     return '\n'.join(f'- {line}' for line in lines)+'\n'
 
 def _loss_notes(c):
-    "Which networks are no strangers to the models."
+    "Which networks were in the models' losses."
     losses = {n: r.about['settings'].get('loss_networks') for n, r in c.reports.items()}
     known = [f"{n}: {', '.join(x) or 'none'}" for n, x in losses.items() if x is not None]
     unknown = [n for n, x in losses.items() if x is None]

@@ -61,7 +61,7 @@ class _FeatureSets:
         features:nn.Module,  # `uint8` B×3×H×W → B×D
         name:str,  # in tables and files
         device='cpu',
-        network:str=None,  # which network it looks through
+        network:str=None,    # whose features are compared
     ):
         self.extract, self.name, self.device, self.network = features.eval().to(device), name, device, network
         self.reset()
@@ -117,7 +117,7 @@ class Recall(_FeatureSets):
         return coverage(*self._sets(_NEIGHBOR+1)[::-1])
 
 class Remembered(nn.Module):
-    "A network that looks once at a picture that is shown several times in a row."
+    "A network that computes once for a picture that is given several times in a row."
     def __init__(self,
         net:nn.Module,  # `uint8` 1×3×H×W → anything
         keep:int=2,  # how many of the last pictures are remembered
@@ -126,7 +126,7 @@ class Remembered(nn.Module):
         self.net, self.keep, self.seen = net, keep, OrderedDict()
 
     def forward(self, picture):
-        "What the network says of a `uint8` 1×3×H×W picture."
+        "The network's output for a `uint8` 1×3×H×W picture."
         key = picture.numpy(force=True).tobytes(), picture.shape
         if key not in self.seen: self.seen[key] = self.net(picture)
         while len(self.seen) > self.keep: self.seen.popitem(last=False)

@@ -53,8 +53,8 @@ class ImageMetric:
     better:str  # 'higher', 'lower' or 'near 1'
     value_range:tuple  # (lowest, highest) to which 0…255 are mapped inside
     against:str = 'truth'  # the answer it wants: 'truth', `uint8` B×3×H×W; 'layout', ids B×H×W; or 'truth and exemplar', `uint8` B×2×3×H×W
-    network:str = None  # which network it looks through; None: none
-    unit:str = ''  # '%' where people read shares 0…1 per cent; 'dB'; '' for plain numbers
+    network:str = None    # whose features it uses; None: no network
+    unit:str = ''  # '%' where people read shares 0…1 in percent; 'dB'; '' for plain numbers
 
     def __call__(self,
         pictures:torch.Tensor,  # `uint8` B×3×H×W

@@ -41,7 +41,7 @@ class Backbone(nn.Module):
     def forward(self,
         image:torch.Tensor,  # B×3×H×W in [-1, 1], sides of at least 32
     ) -> list:  # five maps, fine to coarse
-        "What the network sees in a picture."
+        "The five maps of a picture."
         x, maps = ((image+1)/2 - self.mean)/self.std, []
         for i, layer in enumerate(self.layers):
             x = layer(x)
@@ -125,12 +125,12 @@ LITE0 = 'efficientnet-lite0'
 def _body(name):
     "A network's convolutional part with random weights, under the names that its weights have."
     if name == LITE0: return efficientnet_lite0()
-    from torchvision import models  # only here: no other part of training needs torchvision's zoo
+    from torchvision import models  # only here: no other part of training needs torchvision's models
     if name not in models.list_models(module=models):
         raise InputError(f"{name!r}: no such backbone; {LITE0!r} and torchvision's networks such as 'vgg16', 'efficientnet_b0' or 'resnet50' are known")
     net = models.get_model(name, weights=None)
     if hasattr(net, 'features'): return net.features
-    if hasattr(net, 'layer4'): return nn.Sequential(OrderedDict((k, m) for k, m in net.named_children() if k not in ('avgpool', 'fc')))  # ResNet and its kin
+    if hasattr(net, 'layer4'): return nn.Sequential(OrderedDict((k, m) for k, m in net.named_children() if k not in ('avgpool', 'fc')))  # ResNet and the like
     raise InputError(f"{name}: not a chain of layers that can be read; a VGG, ResNet, DenseNet, MobileNet, EfficientNet or ConvNeXt can")
 
 def _standard_weights(name):

@@ -96,7 +96,7 @@ class SemanticOpponent(nn.Module):
         target_onehot:torch.Tensor,  # B×(S+1)×H×W
         samples:torch.Tensor,  # B, importance of each sample
     ) -> dict:  # name → scalar
-        "What the generator learns by: every labelled pixel is to be found its class."
+        "What the generator learns by: every labelled pixel should be classified as its class."
         scores, pixels = self(pred, target_onehot)
         ids = label_ids(target_onehot, scores.shape[-2:])
         terms = dict(adversarial=true_class_loss(scores, ids, self._balance(ids), samples))

@@ -158,7 +158,7 @@ def _learner(dls, model, loss, lr, opt, config, scaler, cbs):
 def synthesis_learner(
     dls,  # `stage_loaders`
     model:SceneSynthesizer,  # generator
-    discriminator:nn.Module,  # its opponent, a `MultiScaleDiscriminator` or `SemanticOpponent`; None: reconstruction only, the generator moves on every iteration
+    discriminator:nn.Module,    # a `MultiScaleDiscriminator` or `SemanticOpponent`; None: reconstruction only, the generator moves on every iteration
     config:TrainingConfig,  # recipe
     perceptual:nn.Module=None,  # a `PerceptualLoss`
     opt:torch.optim.Optimizer=None,  # the generator's; None: a new Adam

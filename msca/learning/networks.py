@@ -51,7 +51,7 @@ class Networks:
     "Everything of a training that has weights, and what moves it."
     model:nn.Module  # the synthesizer that learns
     average:nn.Module  # its average over updates
-    discriminator:nn.Module  # the model's opponent
+    discriminator:nn.Module    # what judges the model's pictures
     pretrainer:nn.Module  # `AttentionPretrainer` around the model; None where there is no pre-training
     ema:EMA  # what moves the average
     opts:dict  # 'generator', 'discriminator' and perhaps 'pretrain' → Adam
@@ -85,7 +85,7 @@ def build_discriminator(
     config:TrainingConfig,  # recipe
     n_labels:int,  # S
 ) -> nn.Module:
-    "The opponent that a recipe wants."
+    "The discriminator that a recipe wants."
     if config.discriminator == 'semantic':
         backbone = load_backbone(config.backbone, config.backbone_weights or 'standard')
         return SemanticOpponent(backbone, n_labels, config.losses.pixel > 0)

@@ -165,7 +165,7 @@ class PairDataset:
     "Training samples of one stage: item i gives the cross sample of photo i, and in stage 2 its self sample too."
     def __init__(self,
         store:PhotoStore,  # photos with their maps
-        stage:int,  # 1, 2, or 3: self-reconstruction alone, for rivals that are trained so
+        stage:int,  # 1, 2, or 3: self-reconstruction alone, for baselines that are trained so
         seed:int=0,  # every crop and flip is drawn from (seed, epoch, i) alone; at least 0
         flip:bool=True,  # flip half the photos horizontally, with their maps
     ):

@@ -56,7 +56,7 @@ class SemanticDiscriminator(nn.Module):
     def forward(self,
         maps:list,  # the backbone's: B×C×h×w, fine to coarse
     ) -> torch.Tensor:  # B×(S+1)×h×w at the finest map's size, scores before the softmax; the last one: painted
-        "Coarse to fine: every map's 1×1 convolution added to what the coarser ones said, then a 3×3 convolution."
+        "Coarse to fine: every map's 1×1 convolution added to the result of the coarser ones, then a 3×3 convolution."
         x = None
         for m, d, lateral, smooth in reversed(list(zip(maps, self.deviation, self.lateral, self.smooth))):
             here = lateral(m/d)
@@ -91,7 +91,7 @@ def true_class_loss(
     weights:torch.Tensor,  # S+1, `class_weights`
     samples:torch.Tensor=None,  # B, importance of each sample; None: equal, summing to 1
 ) -> torch.Tensor:  # scalar ≥ 0, float32
-    "Cross-entropy that asks every labelled pixel for its class, balanced by class: for photos in the discriminator, for painted pictures in the generator."
+    "Cross-entropy of every labelled pixel with its class, balanced by class: for photos in the discriminator, for painted pictures in the generator."
     loss = F.cross_entropy(scores.float(), ids, reduction='none')*weights[ids]
     return loss.mean() if samples is None else (loss.mean((1, 2))*samples).sum()
 
@@ -99,7 +99,7 @@ def painted_loss(
     scores:torch.Tensor,  # B×(S+1)×h×w
     samples:torch.Tensor=None,  # B, importance of each sample; None: equal, summing to 1
 ) -> torch.Tensor:  # scalar ≥ 0, float32
-    "Cross-entropy that asks every pixel, labelled or not, to be found painted."
+    "Cross-entropy of every pixel, labelled or not, with the class 'painted'."
     n, s, h, w = scores.shape
     loss = F.cross_entropy(scores.float(), torch.full((n, h, w), s-1, device=scores.device), reduction='none')
     return loss.mean() if samples is None else (loss.mean((1, 2))*samples).sum()
@@ -111,7 +111,7 @@ def semantic_accuracy(
     painted_scores:torch.Tensor,  # B×(S+1)×h×w on painted pictures
     ids:torch.Tensor,  # B×h×w, S = unlabelled
 ) -> dict:  # name → share of pixels, 0…1
-    "How often the discriminator is right: photos' labelled pixels found to be their class, painted pixels found painted."
+    "How often the discriminator is right: photos' labelled pixels classified as their class, painted pixels as painted."
     painted, known = true_scores.shape[1]-1, ids < true_scores.shape[1]-1
     right = (true_scores.argmax(1) == ids) & known
     return dict(photos=float(right.sum()/known.sum().clamp_min(1)), painted=float((painted_scores.argmax(1) == painted).float().mean()))

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['VARIANTS', 'SceneSynthesizer', 'PainterConfig', 'SynthesizerConfig', 'position_noise', 'SPADEGenerator',
-           'join_styles', 'Variant', 'register_variant', 'find_variant', 'build_synthesizer']
+           'place_noise', 'join_styles', 'Variant', 'register_variant', 'find_variant', 'build_synthesizer']
 
 # %% ../../nbs/230_model.synthesizer.ipynb #188ffa9b
 import math
@@ -96,6 +96,8 @@ def position_noise(
 # %% ../../nbs/230_model.synthesizer.ipynb #957df52c
 class SPADEGenerator(nn.Module):
     "Five SPADE residual blocks from 1/16 to full resolution with ×2 up-sampling between, then 3×3 convolution and tanh (paper §3.3)."
+    corner = 0, 0  # row and column at which pictures lie on the plane of noise, see `place_noise`
+
     def __init__(self,
         conditions:tuple,  # channels of the condition at scales 0…4
         widths:tuple,  # block output channels at scales 0…4
@@ -145,10 +147,22 @@ class SPADEGenerator(nn.Module):
     def _with_noise(self, conditions, origin):
         "The conditions with noise beside them: of the given place, or in training of a random one for every sample."
         n, device = conditions[0].shape[0], conditions[0].device  # `len` would fix the batch size of an exported program
-        if origin is not None or not self.training: corner = torch.tensor([origin or (0, 0)], device=device)
+        (row, column), (down, right) = origin or (0, 0), self.corner
+        if origin is not None or not self.training: corner = torch.tensor([(row+down, column+right)], device=device)
         else: corner = torch.randint(2**16, (n, 2), device=device)*STRIDE
         noise = (position_noise(corner >> i, *c.shape[-2:], i, self.noise) for i, c in enumerate(conditions))
         return [torch.cat([c, e.to(c.dtype).expand(n, -1, -1, -1)], 1) for c, e in zip(conditions, noise)]
+
+# %% ../../nbs/230_model.synthesizer.ipynb #34acde57
+def place_noise(
+    model:nn.Module,  # changed in place; what holds no painter stays as it is
+    seed:int=0,  # 0: where the plane begins
+) -> bool:  # whether the model has noise
+    "Let pictures lie on another place of the plane of noise."
+    corner = torch.randint(2**16, (2,), generator=torch.Generator().manual_seed(seed))*STRIDE*(seed > 0)
+    painters = [m for m in model.modules() if isinstance(m, SPADEGenerator)]
+    for painter in painters: painter.corner = tuple(corner.tolist())
+    return any(painter.noise for painter in painters)
 
 # %% ../../nbs/230_model.synthesizer.ipynb #0398ea7a
 class SceneSynthesizer(nn.Module):

@@ -26,7 +26,7 @@ from ..model.segmenter import load_segmenter
 PRETRAINED = Path(files('msca')/'pretrained_models')
 DEFAULT_MODEL = 'scenes-256'  # what `Synthesizer.load()` takes
 
-def shipped_models() -> dict:  # name → one line on what it was trained on and its licence
+def shipped_models() -> dict:  # name → one line on what it was trained on and its license
     "The models inside the package."
     folders = sorted(p.parent for p in PRETRAINED.glob('*/config.json'))
     return {f.name: read_config(f).get('notice', '') for f in folders}

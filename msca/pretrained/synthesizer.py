@@ -41,7 +41,7 @@ class Synthesizer:
         size:int,  # training size N in pixels
         segmenter=None,  # callable: PIL photo → uint8 H×W ids of `label_set`; None: exemplars need their label map
         name:str='model',  # for messages
-        notice:str='',  # data and licence in one line
+        notice:str='',    # data and license in one line
         device='cpu',  # where it runs
         progress=None,  # wraps long loops, such as fastprogress's `progress_bar`
         precision:str='auto',  # in which a CPU paints: 'float32', 'bfloat16', or 'auto', bfloat16 where the processor has it
@@ -92,7 +92,7 @@ def _passed(self, ready, size):
 def parse(self:Synthesizer,
     exemplar,  # photo: path, file object, PIL image or array
 ) -> np.ndarray:  # uint8 H×W ids
-    "The label map that the model's segmenter sees in a photo."
+    "The label map that the model's segmenter makes of a photo."
     if self.segmenter is None:
         raise InputError(f"model {self.name!r} has no segmenter; give the exemplar's label map too (exemplar_layout)")
     return np.asarray(self.segmenter(load_photo(exemplar)), dtype=np.uint8)

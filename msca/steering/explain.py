@@ -91,7 +91,7 @@ class Explanation:
     def source(self,
         row:int,  # of a pixel of the picture
         col:int,
-        scale:int=2,  # 0…4; coarser is calmer
+        scale:int=2,  # 0…4; coarser scales give smoother maps
     ) -> np.ndarray:  # over the exemplar at that scale, sums to 1
         "Where the style of a pixel comes from."
         m, (h, w) = self.maps[scale], self.target_ids.shape

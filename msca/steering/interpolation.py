@@ -20,7 +20,7 @@ from ..model.attention import global_average
 
 # %% ../../nbs/510_steering.interpolation.ipynb #387c9a9c
 class TargetLabels(NamedTuple):
-    "What the model knows of a layout."
+    "What the model computes from a layout."
     features:list  # label features per scale, 1×M×H'×W'
     means:list  # their means 1×M, padding left out
 
