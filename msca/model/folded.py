@@ -210,8 +210,8 @@ class FoldedGenerator(nn.Module):
         origin:tuple=None,  # as in `forward`
     ) -> torch.Tensor:  # B×3×H×W in [-1, 1], float32
         "The blocks and what follows them."
-        return torch.cat([self._paint(_last(x[b:b+1]).to(self.dtype).contiguous(), [(None, [_last(c[b:b+1])]) for c in conditions], origin)
-                          for b in range(len(x))])
+        first = [_last(part).to(self.dtype).contiguous() for part in x.split(1)]
+        return torch.cat([self._paint(f, [(None, [_last(c[b:b+1])]) for c in conditions], origin) for b, f in enumerate(first)])
 
     @torch.no_grad()
     def paint_slots(self,
@@ -227,12 +227,17 @@ class FoldedGenerator(nn.Module):
         "One picture of conditions, each (style vectors or None, maps side by side)."
         for i in reversed(range(N_SCALES)):
             (vectors, maps), block = conditions[i], self.blocks[i]
-            if x is None: x = _last(F.conv2d(_first(self._joined(maps)), self._weight(self.start.weight, vectors), self.start.bias.to(self.dtype)))
+            if x is None: x = self._start(vectors, maps)
             if self.noise: maps = [*maps, _noise(*(c >> i for c in origin or (0, 0)), *maps[0].shape[1:3], i, self.noise)]
             x = block(x, self._joined(maps), self._weight(block.shared, vectors))
             if i: x = _last(F.interpolate(_first(x), scale_factor=2, mode=self.upsampling))
         x = self._joined([x])
         return _first(self.end(F.leaky_relu_(x, .2))).float().tanh()
+
+    def _start(self, vectors, maps):
+        "What enters the coarsest block."
+        weight, bias = self._weight(self.start.weight, vectors), self.start.bias.to(self.dtype)
+        return _last(F.conv2d(_first(self._joined(maps)), weight, bias))
 
     def _joined(self, maps):
         "Maps side by side, with a border."
