@@ -41,7 +41,7 @@ def main():
         try:
             page = webdriver.Chrome(options=options, service=Service(shutil.which('chromedriver')))
             page.get(server.stdout.readline().split()[0])
-            WebDriverWait(page, 90).until(lambda p: len([x for x in find(p, '.msca-picture') if x.get_attribute('src')]) == 3)
+            WebDriverWait(page, 90).until(lambda p: len([x for x in find(p, '.msca-picture') if x.get_attribute('src')]) >= 4)
             for name in ('Mix', 'Paint', 'Explore'):
                 press(page, '.lm-TabBar-tab', name)
                 if name == 'Mix': find(page, '.msca-gallery button[title=countryside]')[0].click()

@@ -10,7 +10,8 @@ import anywidget
 import ipywidgets as W
 import traitlets as T
 
-from .mixer import LOOK, View, data_url
+from .mixer import View
+from .parts import LOOK, data_url
 from ..base.labels import InputError
 from ..evidence.study import ANSWERS, Session, Study
 
@@ -89,14 +90,14 @@ class PreferenceStudy(View):
 
     def _welcome(self, text):
         self.shown.children = [self.asking]
-        self.say(text)
+        self.message.say(text)
 
     def begin(self,
         person:str,  # a name
     ):
         "Ask a person, from where they stopped."
         try: self.session = Session(self.study, person.strip())
-        except InputError as e: return self.refuse(str(e))
+        except InputError as e: return self.message.refuse(str(e))
         self.shown.children = [W.HTML('<p>Which of the two pictures below has the things of the <b>layout</b> in the style of the <b>exemplar</b>, and looks more like a photo? '
                                       'Keys: ← left, → right, space for no difference.</p>').add_class('msca-help'), self.choice]
         self._next()
@@ -108,7 +109,7 @@ class PreferenceStudy(View):
         "Take an answer and show the next question; an answer to another question is passed over."
         if self.session is None or self.session.current is None or number != self.session.done or answer not in ANSWERS: return
         try: self.session.answer(answer)
-        except InputError as e: return self.refuse(str(e))
+        except InputError as e: return self.message.refuse(str(e))
         self._next()
 
     def _next(self):
@@ -118,8 +119,8 @@ class PreferenceStudy(View):
             return self._welcome(f'That was all: {of} answers are kept. Thank you. Is there somebody else?')
         sides = dict(layout='layout', exemplar='exemplar', left=trial.left, right=trial.right)
         try: pictures = {side: data_url(self.study.picture(trial.scene, what)) for side, what in sides.items()}
-        except InputError as e: return self.refuse(str(e))
+        except InputError as e: return self.message.refuse(str(e))
         with self.choice.hold_sync():
             for side, picture in pictures.items(): setattr(self.choice, side, picture)
             self.choice.number = self.session.done
-        self.say(f'{self.session.done+1} of {of}')
+        self.message.say(f'{self.session.done+1} of {of}')

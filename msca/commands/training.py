@@ -20,7 +20,7 @@ from typing import Literal, get_args, get_origin
 
 from ..base.schema import Configuration, field_comments, number, read_value, whole
 from ..base.labels import SCENE_LABELS, InputError
-from .options import SEED, TRAINING_SIDE, CommandFailed, check_inputs, check_writable, device_name, progress_bar, whole_number
+from .options import SEED, TRAINING_SIDE, CommandFailed, check_inputs, check_writable, device_name, progress_bar, show_first, whole_number
 from ..data.check import check_dataset
 from ..data.datasets import record_of, split_scenes, tell_changes
 from ..data.published import FORMATS, dataset_class, open_dataset, scenes_of_kind
@@ -28,7 +28,8 @@ from ..learning.recipe import MAY_CHANGE, RECIPES, LossWeights, TrainingConfig
 
 # %% ../../nbs/930_commands.training.ipynb #6ad8b87b
 PARSER_EPOCHS = 8  # of a run's parser
-VARIANT_NAMES = 'msca', 'gap', 'no-gate', 'no-attention', 'no-attention-literal', 'no-global', 'spade', 'spade-vae', 'spade-vae-cross'
+VARIANT_NAMES = 'msca', 'gap', 'no-gate', 'no-attention', 'no-attention-literal', 'no-global', 'spade', 'spade-vae', \
+    'spade-vae-cross', 'sean', 'sean-cross', 'groupdnet', 'groupdnet-cross'
 LOSSES = {f.name: f.type for f in fields(LossWeights)}  # name → what its weight may be
 RECIPE_FIELDS = {f.name: f.type for f in fields(TrainingConfig) if f.name not in ('losses', 'seed')}  # these two: options of another form
 _METAVARS = {int: 'N', float: 'X', tuple: 'A,B', str: 'FILE'}
@@ -47,7 +48,7 @@ def _form(kind):
     "Keywords of `add_argument` for an annotation."
     if kind is bool: return dict(action=argparse.BooleanOptionalAction)
     if get_origin(kind) is Literal: return dict(choices=list(get_args(kind)))
-    kind = kind if isinstance(kind, type) or get_origin(kind) is tuple else get_args(kind)[0]  # of Annotated and of a union
+    while not isinstance(kind, type) and get_origin(kind) is not tuple: kind = get_args(kind)[0]  # of Annotated and of a union
     return dict(type=option_type(kind), metavar=_METAVARS[get_origin(kind) or kind])
 
 def _shown(value):
@@ -95,6 +96,8 @@ def _add_start(start):
     start.add_argument('--vgg-weights', default='imagenet', metavar='FILE',
                        help='local VGG-19 weights for the paper configuration (default: download)')
 
+_USUAL = 'data', 'out', 'finetune', 'config', 'size', 'epochs', 'batch_size', 'labels', 'procedural', 'resume', 'seed', 'device'
+
 def _train_arguments(p):
     data, recipe, start = (p.add_argument_group(t) for t in ('data', 'recipe', 'start'))
     data.add_argument('--data', nargs='+', default=[], metavar='DIR',
@@ -131,6 +134,7 @@ def _train_arguments(p):
                    help='also write the numbers and sample pictures for TensorBoard, to RUN/tensorboard')
     recipe.add_argument('--device', type=device_name, default='auto', help='auto, cpu, cuda or mps (default: auto)')
     _add_start(start)
+    show_first(p, _USUAL)
 
 def _train_parser():
     p = argparse.ArgumentParser()
