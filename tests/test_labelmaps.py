@@ -581,7 +581,7 @@ def test_snap_reads_what_the_table_says(im): assert (quiet(load_labels, im, snap
 def told(*argv):
     "What `read_told_maps` makes of a command line of `msca synth`."
     from msca.commands.options import command_parser, read_told_maps
-    from msca.commands.picture import COMMANDS
+    from msca.commands.synth import COMMANDS
     args = command_parser(COMMANDS).parse_args(['synth', '--exemplar', 'x.png', *map(str, argv)])
     read_told_maps(args, SCENE_LABELS)
     return args
@@ -595,10 +595,10 @@ def test_options_for_two_maps(tmp_path):
     Image.fromarray(3-NUMBERS).save(tmp_path/'b.png')
     maps = '--layout', tmp_path/'a.png', '--exemplar-layout', tmp_path/'b.png', '--palette', tmp_path/'a.txt'
     args = told(*maps, '--exemplar-classes', tmp_path/'b.txt')
-    assert (args.layout == IDS).all() and (args.exemplar_layout == IDS).all() and args.palette is None
-    assert told(*maps).layout == str(tmp_path/'a.png')
+    assert (args.layout[0] == IDS).all() and (np.asarray(args.exemplar_layout).reshape(IDS.shape) == IDS).all() and args.palette is None
+    assert told(*maps).layout == [str(tmp_path/'a.png')]
     SMOOTH.save(tmp_path/'s.png')
-    assert set(np.unique(quiet(told, '--layout', tmp_path/'s.png', '--snap')[0].layout)) == set(np.unique(IDS))
+    assert set(np.unique(quiet(told, '--layout', tmp_path/'s.png', '--snap')[0].layout[0])) == set(np.unique(IDS))
     with pytest.raises(InputError, match='no such file'): told(*maps, '--exemplar-palette', tmp_path/'gone.txt')
 
 

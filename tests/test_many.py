@@ -14,6 +14,7 @@ from test_cli import model, run, start, wait_for  # noqa: F401
 from msca.data.render import procedural_scene
 
 REST = '--model', 'model', '--device', 'cpu'
+WITHOUT_TORCH = "import sys\nfrom msca.commands.cli import main\ncode = main({!r})\nassert 'torch' not in sys.modules\nsys.exit(code)"
 
 
 @pytest.fixture
@@ -122,7 +123,7 @@ def test_pictures_of_a_model_that_was_trained_on_are_not_mixed(many, capsys):
 def test_mistakes_are_told_before_torch_is_imported(many, argv, expected):
     Path('model/0.png').write_text('a file of mine')
     before = sorted(Path('.').rglob('*'))
-    code = f"import sys\nfrom msca.commands.cli import main\ncode = main({['synth', *argv, *REST]!r})\nassert 'torch' not in sys.modules\nsys.exit(code)"
+    code = WITHOUT_TORCH.format(['synth', *argv, *REST])
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.count('\n') == 1 and expected in done.stderr, done.stderr
     assert sorted(Path('.').rglob('*')) == before
@@ -162,3 +163,18 @@ def test_memory_does_not_grow_with_the_number_of_pictures(many):
         return int(done.stdout.split()[-1])
     few = peak(30)
     assert peak(90) < few+60_000, few  # kilobytes; 60 more photos and two maps of each are 300 MB
+
+
+@pytest.mark.parametrize('command', [
+    'synth L.png X.jpg', 'interpolate --layout L.png --exemplars X.jpg X.jpg --steps 2', 'extrapolate --layout L.png --exemplar X.jpg',
+    'explain --layout L.png --exemplar X.jpg', 'grid --layouts L.png L.png --exemplars X.jpg', 'parse --image X.jpg --out m.png'])
+@pytest.mark.parametrize('broken', ['L.png', 'X.jpg'])
+def test_broken_files_are_told_before_torch_is_imported(many, command, broken):
+    shutil.copy('maps/0.png', 'L.png')
+    shutil.copy('photos/0.jpg', 'X.jpg')
+    if broken not in command: pytest.skip('not among its inputs')
+    if broken == 'L.png': Image.fromarray(np.full((64, 64), 77, np.uint8)).save(broken)
+    else: Path(broken).write_bytes(Path(broken).read_bytes()[:-500])
+    code = WITHOUT_TORCH.format([*command.split(), *REST])
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr.count('\n') == 1 and broken in done.stderr, done.stderr

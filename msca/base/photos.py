@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MIN_SIDE', 'MAX_SIDE', 'check_sides', 'identify_image', 'open_image', 'picture_name', 'picture_source', 'scaled_size',
-           'read_photo', 'load_photo', 'photo_size']
+           'read_photo', 'load_photo', 'check_photo', 'photo_size']
 
 # %% ../../nbs/025_base.photos.ipynb #cbca6833
 import logging
@@ -283,6 +283,18 @@ def _image_of_array(a):
         raise InputError(f'photo: array of {a.dtype} {"×".join(map(str, a.shape))}; uint8 H×W, H×W×3 or H×W×4 expected')
     if 0 in a.shape: raise InputError('photo: an array without pixels')
     return Image.fromarray(np.ascontiguousarray(a))
+
+def check_photo(
+    path,  # of a photo
+):
+    "Look for damage, quickly: a JPEG is decoded at an eighth of its size, of other large photos only the header is read."
+    file, name = _readable(path, 'photo')
+
+    def decode(img):
+        _check_photo(img, name)
+        img.draft(img.mode, (img.width // 8, img.height // 8))
+        if img.width * img.height <= 2**22: _decode(img, file)
+    _opened(file, name, decode)
 
 def photo_size(
     path,  # of a photo

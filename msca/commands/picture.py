@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..base.files import same_file
 from ..base.labels import InputError
+from ..base.photos import check_photo
 from msca.commands.options import (
     COUNT,
     SEED,
@@ -89,6 +90,7 @@ def parse(args):
     if args.overlay: check_output(args.overlay, [args.image])
     if args.overlay and same_file(args.overlay, args.out): raise InputError(f"{args.out}: is both --out and --overlay; name two files")
     check_inputs(args.image)
+    check_photo(args.image)
     from msca.base.files import save_image
     from msca.base.labels import LabelSet
     from msca.base.palettes import read_classes

@@ -21,6 +21,7 @@ from msca.commands.options import (
     add_segmenter_option,
     check_inputs,
     check_output,
+    check_pictures,
     open_model,
     picture_side,
     progress_bar,
@@ -87,6 +88,7 @@ def interpolate(args):
     if args.corners and len(args.exemplars) != 4: raise InputError(f"--corners needs 4 exemplars, {len(args.exemplars)} were given")
     if args.animation and (args.weights or args.corners or args.mask or args.assign): raise InputError('--animation goes with --steps only')
     check_inputs(*inputs)
+    check_pictures(args)
     from msca.base.files import save_image
     from msca.steering.interpolation import save_animation, simplex_weights
     if args.weights: simplex_weights(args.weights, len(args.exemplars))
@@ -138,6 +140,7 @@ def extrapolate(args):
     inputs = args.layout, args.exemplar, args.exemplar_layout, args.classes, args.palette
     check_output(args.out, inputs)
     check_inputs(*inputs)
+    check_pictures(args)
     from PIL import Image
 
     from msca.base.files import save_image
@@ -178,6 +181,7 @@ def explain(args):
     inputs, out = (args.layout, args.exemplar, args.exemplar_layout, args.classes, args.palette, args.data), Path(args.out)
     check_output(out/'summary.png', inputs)
     check_inputs(*inputs)
+    check_pictures(args)
     from msca.base.files import save_image
     from msca.steering.explain import figure_image
     s = open_model(args.model, args.device, segmenter=args.segmenter)
@@ -221,6 +225,7 @@ def grid(args):
     inputs = *args.layouts, *args.exemplars, args.classes, args.palette
     check_output(args.out, inputs)
     check_inputs(*inputs)
+    check_pictures(args)
     from msca.base.files import save_image
     from msca.data.scene import load_photo
     from msca.pretrained.synthesizer import grid_picture

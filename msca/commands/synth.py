@@ -19,6 +19,7 @@ from msca.commands.options import (
     add_segmenter_option,
     check_inputs,
     check_output,
+    check_pictures,
     check_writable,
     open_model,
     picture_side,
@@ -88,6 +89,7 @@ def _synth_one(args):
     out, inputs = args.out or 'synth.png', (args.layout, args.exemplar, args.exemplar_layout, args.classes, args.palette)
     check_output(out, inputs)
     check_inputs(*inputs)
+    check_pictures(args)
     from msca.base.files import save_image
     s = open_model(args.model, args.device, args.vgg_weights, args.segmenter, args.seed)
     read_told_maps(args, s.label_set)

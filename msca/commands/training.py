@@ -20,7 +20,7 @@ from typing import Literal, get_args, get_origin
 
 from ..base.schema import Configuration, field_comments, number, read_value, whole
 from ..base.labels import SCENE_LABELS, InputError
-from .options import SEED, TRAINING_SIDE, CommandFailed, check_inputs, check_writable, device_name, progress_bar, whole_number
+from .options import SEED, TRAINING_SIDE, CommandFailed, check_inputs, check_writable, device_name, progress_bar, show_first, whole_number
 from ..data.check import check_dataset
 from ..data.datasets import record_of, split_scenes, tell_changes
 from ..data.published import FORMATS, dataset_class, open_dataset, scenes_of_kind
@@ -95,6 +95,8 @@ def _add_start(start):
     start.add_argument('--vgg-weights', default='imagenet', metavar='FILE',
                        help='local VGG-19 weights for the paper configuration (default: download)')
 
+_USUAL = 'data', 'out', 'finetune', 'config', 'size', 'epochs', 'batch_size', 'labels', 'procedural', 'resume', 'seed', 'device'
+
 def _train_arguments(p):
     data, recipe, start = (p.add_argument_group(t) for t in ('data', 'recipe', 'start'))
     data.add_argument('--data', nargs='+', default=[], metavar='DIR',
@@ -131,6 +133,7 @@ def _train_arguments(p):
                    help='also write the numbers and sample pictures for TensorBoard, to RUN/tensorboard')
     recipe.add_argument('--device', type=device_name, default='auto', help='auto, cpu, cuda or mps (default: auto)')
     _add_start(start)
+    show_first(p, _USUAL)
 
 def _train_parser():
     p = argparse.ArgumentParser()

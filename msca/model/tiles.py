@@ -79,10 +79,11 @@ def encode_in_tiles(
     photo:np.ndarray,  # uint8 H×W×3, sides multiples of 16
     ids:np.ndarray,  # uint8 H×W, its label map
     tiles:list,  # of `Tile`
+    progress=None,  # wraps the loop over tiles
 ) -> list:  # `RegionalStyles` per scale, fine to coarse
     "What the model's `encode` would give, in bounded memory."
     sums, device = [StyleSum(a) for a in model.attention], next(model.parameters()).device
-    for t in tiles:
+    for t in progress(tiles) if progress else tiles:
         fx2 = model.image_pyramid(image_to_tensor(photo[t.outer])[None].to(device))
         fc2 = model.label_pyramid(_onehot(ids[t.outer], model).to(device))
         for i, s in enumerate(sums): s.add(t.crop(fx2[i], i), t.crop(fc2[i], i))

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from ..base.labels import InputError, LabelSet
+from ..base.labels import InputError, LabelSet, did_you_mean
 from ..base.weights import HUB_NAME, hub_folder
 from ..base.photos import MAX_SIDE
 from ..model.checkpoint import load_synthesizer, read_config
@@ -47,7 +47,7 @@ def model_folder(
     if name and os.path.isfile(name):
         raise InputError(f"{name!r}: is a file; a checkpoint folder or a shipped model ({', '.join(shipped_models())}) is wanted")
     if is_on_hub(name): return hub_folder(name)
-    raise InputError(f"{name!r}: neither a shipped model ({', '.join(shipped_models()) or 'none installed'}) nor a checkpoint folder")
+    raise InputError(f"{name!r}: neither a shipped model ({', '.join(shipped_models()) or 'none installed'}) nor a checkpoint folder{did_you_mean(name, shipped_models())}")
 
 # %% ../../nbs/800_pretrained.models.ipynb #bb3efdf4
 def fold_spectral_norm(

@@ -132,7 +132,7 @@ def encode(self:Synthesizer,
     "Take from an exemplar all that painting needs of it, once."
     if isinstance(exemplar, Style): return _checked_style(self, exemplar, exemplar_layout, size)
     ready = self.read_exemplar(exemplar, exemplar_layout, size, classes, palette)
-    if ready.ids.size > ONE_PASS: scales = encode_in_tiles(self.model, ready.photo, ready.ids, cut_tiles(*ready.ids.shape))
+    if ready.ids.size > ONE_PASS: scales = encode_in_tiles(self.model, ready.photo, ready.ids, cut_tiles(*ready.ids.shape), self.progress)
     else: scales = self.model.encode(*ready.tensors(self.device))
     return Style(scales, self.model, ready.name)
 

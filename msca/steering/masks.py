@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from ..base.labels import InputError, LabelSet
+from ..base.labels import InputError, LabelSet, did_you_mean
 from ..data.scene import load_photo
 from ..model.features import STRIDE
 from .interpolation import TargetLabels, gated_styles, paint_styles
@@ -92,7 +92,7 @@ def class_masks(
     table = np.zeros(256, dtype=int)
     for name, j in choice.items():
         i = label_set.index(name)
-        if i is None: raise InputError(f"{name}: no class of {label_set.name!r}; its classes are {', '.join(label_set.classes)}")
+        if i is None: raise InputError(f"{name}: no class of {label_set.name!r}{did_you_mean(name, label_set.classes)}; its classes are {', '.join(label_set.classes)}")
         if not 0 <= j < n: raise InputError(f"{name}: exemplar number {j} is out of range; there are {n}, counted from 0")
         table[i] = j
     return (table[ids] == np.arange(n)[:, None, None]).astype(np.float32)
