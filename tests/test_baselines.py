@@ -25,6 +25,8 @@ from msca.model.synthesizer import VARIANTS, SynthesizerConfig, build_synthesize
 from msca.model.tiles import cut_tiles, encode_in_tiles, paint_in_tiles
 from msca.pretrained.models import fold_spectral_norm
 from msca.relatives.ablations import RECIPES, variant_recipe
+from msca.relatives.groupdnet import GroupDNetConfig
+from msca.relatives.sean import SEANConfig
 from msca.relatives.spade_vae import VAEConfig
 from msca.steering.explain import explain_synthesis
 from msca.steering.interpolation import interpolate_styles, read_target
@@ -33,15 +35,19 @@ torch.set_num_threads(1)
 ROOT, S = Path(__file__).parents[1], len(SCENE_LABELS)
 EIGHT, PAINTER = (8,)*5, dict(widths=(8, 12, 16, 24, 32), spade_hidden=(8,)*5)
 VAE = VAEConfig(S, **PAINTER, encoder_widths=(8, 12, 16), style_channels=8, start_side=2)
+SEAN = SEANConfig(S, **PAINTER, code_channels=8, encoder_width=4)
+GROUPDNET = GroupDNetConfig(S, (12, 12, 18, 36, 36), (12, 12, 36, 72, 72), groups=(1, 3, 9, 18, 18), encoder_widths=(4, 6, 8), code_channels=4)
 ATTENTIVE, BY_CLASS, SPADES = ('msca', 'gap', 'no-gate'), ('no-attention', 'no-attention-literal'), ('spade', 'spade-vae')
+CODED = 'sean', 'groupdnet'
 
 
 def toy(variant, seed=0, **changes):
     "A small model of a variant, in training mode."
     torch.manual_seed(seed)
-    kind = find_variant(variant).config
-    config = {'spade-vae': VAE, 'spade': kind(S, **PAINTER)}.get(variant) or kind(
-        S, **PAINTER, pyramid_widths=EIGHT, image_channels=EIGHT, label_channels=EIGHT, slots=(4,)*5, mlp_width=8)
+    kind, known = find_variant(variant).config, {'spade-vae': VAE, 'sean': SEAN, 'groupdnet': GROUPDNET}
+    if variant in known: config = known[variant]
+    elif variant == 'spade': config = kind(S, **PAINTER)
+    else: config = kind(S, **PAINTER, pyramid_widths=EIGHT, image_channels=EIGHT, label_channels=EIGHT, slots=(4,)*5, mlp_width=8)
     return build_synthesizer(variant, replace(config, **changes))
 
 
@@ -59,7 +65,7 @@ def pairs():
 
 
 def test_the_variants_are_these():
-    assert list(VARIANTS) == ['msca', *ATTENTIVE[1:], *BY_CLASS, *SPADES]
+    assert list(VARIANTS) == ['msca', *ATTENTIVE[1:], *BY_CLASS, *SPADES, *CODED]
     for name in VARIANTS: assert find_variant(name).model.variant == name
 
 
@@ -75,7 +81,7 @@ def test_one_interface(name, pairs):
     assert pictures[0].shape == (4, 3, 32, 48) and pictures[0].abs().max() <= 1 and torch.equal(*pictures)
     conditions, maps = model.transfer(wide, x2, c2, mask)
     assert [c.shape[2:] for c in conditions] == [(32 >> i, 48 >> i) for i in range(5)] and len(maps) in (0, 5)
-    assert (maps == []) == (name in SPADES)
+    assert (maps == []) == (name in (*SPADES, *CODED))
     assert type(model.config).from_dict(json.loads(json.dumps(model.config.to_dict()))) == model.config
     for size in ('compact', 'paper'): assert getattr(find_variant(name).config, size)(182).n_labels == 182
 
@@ -197,7 +203,7 @@ def test_steering_works_where_there_are_slots(name, pairs):
     assert np.abs(np.asarray(whole, int) - np.asarray(tiled, int)).max() <= 1
 
 
-@pytest.mark.parametrize('name', [*BY_CLASS, *SPADES])
+@pytest.mark.parametrize('name', [*BY_CLASS, *SPADES, *CODED])
 def test_steering_is_refused_where_there_are_none(name, pairs):
     _, c1, x2, c2 = (t[:1] for t in pairs)
     model = toy(name).eval()
@@ -206,7 +212,7 @@ def test_steering_is_refused_where_there_are_none(name, pairs):
     arrays = [t.numpy() for t in (c1[0].argmax(0).byte(), ((x2[0]+1)*127.5).byte().permute(1, 2, 0), c2[0].argmax(0).byte())]
     with pytest.raises(InputError, match='no attention'): encode_in_tiles(model, *arrays[1:], cut_tiles(32, 32))
     with pytest.raises(InputError, match='no attention'): paint_in_tiles(model, arrays[0], (32, 32), style)
-    if name in SPADES:
+    if name not in BY_CLASS:
         with pytest.raises(InputError, match='no attention'): explain_synthesis(model, SCENE_LABELS, c1, x2, c2)
     else: assert explain_synthesis(model, SCENE_LABELS, c1, x2, c2).figure(4)
 
@@ -268,7 +274,8 @@ def test_recipes():
     assert variant_recipe('spade', full) == ('spade', replace(full, pretrain_epochs=0, pair_discriminator=False))
     assert variant_recipe('spade-vae', full) == ('spade-vae',
                                                  replace(full, pretrain_epochs=0, pair_discriminator=False, epochs=(3, 10), stages=(3, 3)))
-    assert variant_recipe('spade-vae-cross', full) == ('spade-vae', replace(full, pretrain_epochs=0))
+    for name in ('spade-vae', *CODED): assert variant_recipe(f'{name}-cross', full) == (name, replace(full, pretrain_epochs=0))
+    for name in CODED: assert variant_recipe(name, full)[1] == variant_recipe('spade-vae', full)[1]
     with pytest.raises(InputError, match='no model to compare; there are msca, gap'): variant_recipe('pix2pix', full)
 
 
@@ -285,7 +292,7 @@ def test_one_training_step_of_the_paper_configuration():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', VARIANTS)
+@pytest.mark.parametrize('name', [*ATTENTIVE, *BY_CLASS, *SPADES])
 def test_paper_size(name):
     "Millions of weights that learn, as the notebook says."
     with torch.device('meta'): model = build_synthesizer(name, find_variant(name).config.paper(182), None)

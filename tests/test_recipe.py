@@ -42,7 +42,8 @@ def test_older_run_is_recalled(tmp_path):
         assert {k: shapes[k] for k in SETTINGS if k != 'losses'} == {k: v for k, v in SETTINGS.items() if k != 'losses'}
         assert {k: shapes['losses'][k] for k in SETTINGS['losses']} == SETTINGS['losses'] and shapes['losses']['pixel'] == 0
         later = {k: shapes[k] for k in shapes.keys()-SETTINGS.keys()}  # they change nothing
-        assert later == dict(half_crops=False, lr_decay=0., discriminator_betas=None, discriminator='pair', backbone='efficientnet-lite0', adversarial_ramp=0)
+        assert later == dict(half_crops=False, lr_decay=0., lr_end=.05, discriminator_betas=None, discriminator_eps=None, discriminator='pair',
+                             backbone='efficientnet-lite0', adversarial_ramp=0)
         anew = json.loads(json.dumps(run_options(args).to_dict()))
         assert {k: v for k, v in anew.items() if k in OPTIONS or v is not None} == OPTIONS | dict(keep_states=3)  # not the later ones
 
@@ -87,7 +88,7 @@ def test_options_are_the_recipe():
     changed = dict(size=64, epochs=(3, 4), pretrain_epochs=5, warmup_epochs=6, batch_size=12, lr=.5, pretrain_lr=.25, discriminator_lr=.125,
                    betas=(0., .5), eps=.5, generator_every=7, stages=(3, 1), pair_discriminator=False, discriminator_width=9, ema_decay=.5,
                    perceptual='vgg19', perceptual_weights='vgg.npz', precision='bfloat16', micro_batches=2, channels_last=True,
-                   compile=True, fused=True, loss_limit=8., sample_every=3, checkpoint_every=4, keep_states=5, half_crops=True, lr_decay=.5,
+                   compile=True, fused=True, loss_limit=8., sample_every=3, checkpoint_every=4, keep_states=5, half_crops=True, lr_decay=.5, lr_end=.25, discriminator_eps=.125,
                    discriminator_betas=(.25, .5), discriminator='semantic', backbone='vgg16', backbone_weights='vgg16.pth', adversarial_ramp=7)
     argv = ['--out', 'run', '--seed', '9', '--loss-weights', 'l1=3', 'color=2.5']
     for k, v in changed.items():

@@ -28,7 +28,8 @@ from ..learning.recipe import MAY_CHANGE, RECIPES, LossWeights, TrainingConfig
 
 # %% ../../nbs/930_commands.training.ipynb #6ad8b87b
 PARSER_EPOCHS = 8  # of a run's parser
-VARIANT_NAMES = 'msca', 'gap', 'no-gate', 'no-attention', 'no-attention-literal', 'no-global', 'spade', 'spade-vae', 'spade-vae-cross'
+VARIANT_NAMES = 'msca', 'gap', 'no-gate', 'no-attention', 'no-attention-literal', 'no-global', 'spade', 'spade-vae', \
+    'spade-vae-cross', 'sean', 'sean-cross', 'groupdnet', 'groupdnet-cross'
 LOSSES = {f.name: f.type for f in fields(LossWeights)}  # name → what its weight may be
 RECIPE_FIELDS = {f.name: f.type for f in fields(TrainingConfig) if f.name not in ('losses', 'seed')}  # these two: options of another form
 _METAVARS = {int: 'N', float: 'X', tuple: 'A,B', str: 'FILE'}
@@ -47,7 +48,7 @@ def _form(kind):
     "Keywords of `add_argument` for an annotation."
     if kind is bool: return dict(action=argparse.BooleanOptionalAction)
     if get_origin(kind) is Literal: return dict(choices=list(get_args(kind)))
-    kind = kind if isinstance(kind, type) or get_origin(kind) is tuple else get_args(kind)[0]  # of Annotated and of a union
+    while not isinstance(kind, type) and get_origin(kind) is not tuple: kind = get_args(kind)[0]  # of Annotated and of a union
     return dict(type=option_type(kind), metavar=_METAVARS[get_origin(kind) or kind])
 
 def _shown(value):

@@ -112,9 +112,10 @@ class GeneratorLoss(nn.Module):
         discriminator:nn.Module=None,  # used frozen; None: no adversarial and feature-matching terms (warm-up)
         perceptual:nn.Module=None,  # a `PerceptualLoss`; None: no perceptual term
         regularization=dict,  # the model's `regularization`: further terms by name, weighted already
+        measurements=dict,  # the model's `measurements`: numbers of its last pass that are kept in `parts`, and no terms
     ):
         super().__init__()
-        self.weights, self.perceptual, self.regularization, self.parts = weights, perceptual, regularization, {}
+        self.weights, self.perceptual, self.regularization, self.measurements, self.parts = weights, perceptual, regularization, measurements, {}
         self.strength = 1.  # of the adversarial terms
         self._discriminator = [discriminator]  # in a list, so that it is no submodule: the loss must not own its parameters
 
@@ -133,7 +134,7 @@ class GeneratorLoss(nn.Module):
         if discriminator is not None: terms.update(self._adversarial(discriminator, pred, truth, w, condition))
         loss, further = sum(self.weight(k)*v for k, v in terms.items()), self.regularization()
         if further: terms['regularization'] = sum(further.values())
-        self.parts = {k: float(v.detach()) for k, v in terms.items()}
+        self.parts = {k: float(v.detach()) for k, v in (terms | further).items()} | self.measurements()
         return loss + terms.get('regularization', 0.)
 
     def weight(self,
@@ -259,14 +260,15 @@ class Gradually(Callback):
         ramp:tuple=(0, 0),  # iterations from which and in which they do: (first, how many)
         decay:tuple=(inf, inf),  # iterations between which the rates fall
         iteration:int=0,  # global iterations already done
-    ): self.rates, self.loss_terms, self.ramp, self.decay, self.iteration = rates, loss, ramp, decay, iteration
+        left:float=.05,  # of the rates at the end
+    ): self.rates, self.loss_terms, self.ramp, self.decay, self.iteration, self.left = rates, loss, ramp, decay, iteration, left
 
     def before_batch(self):
         "Set strength and rates for this iteration."
         since, length = self.ramp
         self.loss_terms.strength = min(1., (self.iteration-since)/length) if length else 1.
         (start, end), i = self.decay, self.iteration
-        factor = 1. if i < start else 1-.95*min(1., (i-start)/max(1, end-start))
+        factor = 1. if i < start else 1-(1-self.left)*min(1., (i-start)/max(1, end-start))
         for opt, lr in self.rates.items():
             for group in opt.param_groups: group['lr'] = lr*factor
 

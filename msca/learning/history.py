@@ -58,16 +58,17 @@ def exemplar_errors(
 
 # %% ../../nbs/370_learning.history.ipynb #74c38357
 HISTORY_COLUMNS = ('phase', 'iteration', *(f'pretrain_{i}' for i in range(N_SCALES)), 'l1', 'perceptual', 'texture', 'color', 'adversarial', 'pixel', 'feature_matching',
-                   'regularization', 'discriminator', 'd_accuracy_cross', 'd_accuracy_self', 'd_accuracy_photos', 'd_accuracy_painted', 'held_out_l1', 'held_out_l1_other',
+                   'regularization', 'kl', 'discriminator', 'd_accuracy_cross', 'd_accuracy_self', 'd_accuracy_photos', 'd_accuracy_painted', 'held_out_l1', 'held_out_l1_other',
                    'column_spread', *(f'entropy_{which}_{i}' for which in ('alpha', 'beta') for i in range(N_SCALES)))
 
 def history_lines(
     rows:list,  # dicts: column → value
     header:bool=False,  # with the line of names
+    further:tuple=(),  # columns beside `HISTORY_COLUMNS`, the model's own
 ) -> str:
     "Rows as lines of CSV."
     text = io.StringIO()
-    writer = csv.DictWriter(text, HISTORY_COLUMNS, restval='', lineterminator='\n')
+    writer = csv.DictWriter(text, (*HISTORY_COLUMNS, *further), restval='', lineterminator='\n')
     if header: writer.writeheader()
     for row in rows: writer.writerow({k: f'{v:.9g}' if isinstance(v, float) else v for k, v in row.items()})
     return text.getvalue()
@@ -92,16 +93,17 @@ def read_history(
 def trim_history(
     folder,  # run folder
     last:int,  # iterations that stay
+    further:tuple=(),  # columns beside `HISTORY_COLUMNS` that stay
 ):
     "Cut off the rows of iterations that will be done again; `InputError` when the file is no history."
     path = Path(folder)/'history.csv'
     if not path.exists(): return
-    known = [{k: v for k, v in row.items() if k in HISTORY_COLUMNS} for row in read_history(folder, last)]
-    with write_whole(path) as part: part.write_text(history_lines(known, header=True), encoding='utf-8')
+    known = [{k: v for k, v in row.items() if k in (*HISTORY_COLUMNS, *further)} for row in read_history(folder, last)]
+    with write_whole(path) as part: part.write_text(history_lines(known, True, further), encoding='utf-8')
 
 # %% ../../nbs/370_learning.history.ipynb #b98ccb0f
 _PANELS = {'pre-training (L1 of features)': [f'pretrain_{i}' for i in range(N_SCALES)],
-           'generator': ['l1', 'perceptual', 'texture', 'color', 'feature_matching', 'adversarial', 'pixel', 'regularization'],
+           'generator': ['l1', 'perceptual', 'texture', 'color', 'feature_matching', 'adversarial', 'pixel', 'regularization', 'kl'],
            'discriminator': ['discriminator', 'd_accuracy_cross', 'd_accuracy_self', 'd_accuracy_photos', 'd_accuracy_painted'],
            'held-out L1': ['held_out_l1', 'held_out_l1_other'],
            'column spread': ['column_spread'],
@@ -120,7 +122,8 @@ def history_figure(
     points:int=150,  # most points of a curve
 ) -> Figure:
     "Curves of a training, one panel for each kind of number."
-    panels = {title: names for title, names in _PANELS.items() if any(n in r for r in rows for n in names)}
+    panels = _PANELS | {'KL of classes (nats)': sorted({n for r in rows for n in r if n.startswith('kl_')}, key=lambda n: int(n[3:]))}
+    panels = {title: names for title, names in panels.items() if any(n in r for r in rows for n in names)}
     n_rows = max(1, -(-len(panels)//2))
     fig = Figure(figsize=(9, .5+2.1*n_rows), dpi=80, layout='constrained')
     axs = list(fig.subplots(n_rows, 2, squeeze=False).flat)
@@ -141,6 +144,7 @@ def _legend(name):
     names = dict(held_out_l1='right exemplar', held_out_l1_other="another photo's", d_accuracy_cross='accuracy, cross',
                  d_accuracy_self='accuracy, self', d_accuracy_photos='accuracy, photos',
                  d_accuracy_painted='accuracy, painted', discriminator='loss')
+    if name.startswith('kl_'): return f'class {name[3:]}'
     if name[-2] == '_' and name[-1].isdigit(): return f'scale {name[-1]}'
     return names.get(name, name.replace('_', ' '))
 
@@ -171,10 +175,11 @@ class RunLog(Callback):
         paint=None,  # what to sample with instead of the model, for pre-training
         paints:bool=True,  # False: what it would paint means nothing yet, only the attention is measured
         prepare=None,  # called before the model is sampled from
+        further:tuple=(),  # columns of the history beside `HISTORY_COLUMNS`, the model's own
     ):
         self.folder, self.batch, self.sampler, self.phase, self.every = Path(folder), batch, model, phase, every
         self.sources, self.iteration, self.n_iterations, self.paint = sources, start, n_iterations, paint or model
-        self.paints, self.prepare = paints, prepare
+        self.paints, self.prepare, self.further = paints, prepare, further
         self.rows, self.row, self.picture, self.seconds, self.clock, self.drawn = [], {}, None, None, None, -inf
 
     def before_batch(self):
@@ -222,7 +227,7 @@ class RunLog(Callback):
         before = path.stat().st_size if path.is_file() else 0
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with open(path, 'a', encoding='utf-8') as f: f.write(history_lines(self.rows, header=not before))
+            with open(path, 'a', encoding='utf-8') as f: f.write(history_lines(self.rows, not before, self.further))
         except OSError as e:
             if path.is_file(): path.open('r+').truncate(before)  # nothing half-written
             return warnings.warn(f'{path}: cannot be written ({e.strerror}); training goes on, its lines are kept in memory')

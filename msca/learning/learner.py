@@ -83,9 +83,10 @@ def adam(
     lr:float,  # learning rate
     config:TrainingConfig,  # betas, eps and whether fused
     betas:tuple=None,  # None: the recipe's
+    eps:float=None,  # None: the recipe's
 ) -> torch.optim.Adam:
     "torch's Adam without weight decay, as the paper has it (fastai's own Adam differs in eps, weight decay and schedule)."
-    return torch.optim.Adam([p for p in params if p.requires_grad], lr=lr, betas=betas or config.betas, eps=config.eps, weight_decay=0,
+    return torch.optim.Adam([p for p in params if p.requires_grad], lr=lr, betas=betas or config.betas, eps=eps or config.eps, weight_decay=0,
                             fused=config.fused or None)
 
 # %% ../../nbs/350_learning.learner.ipynb #16e317da
@@ -170,16 +171,17 @@ def synthesis_learner(
     end:int=None,  # global iteration at which the training ends, for the rates' decay; None: they stay
 ) -> Learner:
     "A fastai `Learner` of the generator, with the discriminator's step and the generator's cadence as callbacks."
-    loss = GeneratorLoss(config.losses, discriminator, perceptual, model.regularization)
+    loss = GeneratorLoss(config.losses, discriminator, perceptual, model.regularization, getattr(model, 'measurements', dict))
     scalers = scalers or grad_scalers(config, next(model.parameters()).device)
     opt = opt or adam(model.parameters(), config.lr, config)
     own, rates = [GeneratorCadence(1 if discriminator is None else config.generator_every, iteration)], {opt: config.lr}
     if discriminator is not None:
-        d_opt = discriminator_opt or adam(discriminator.requires_grad_(True).parameters(), config.discriminator_lr, config, config.discriminator_betas)
+        d_opt = discriminator_opt or adam(discriminator.requires_grad_(True).parameters(), config.discriminator_lr, config,
+                                          config.discriminator_betas, config.discriminator_eps)
         own.append(DiscriminatorStep(discriminator, d_opt, config.losses.self_reconstruction, scalers['discriminator']))
         rates[d_opt] = config.discriminator_lr
     decay = (round(end*(1-config.lr_decay)), end) if end and config.lr_decay else (inf, inf)
-    if config.lr_decay or config.adversarial_ramp: own.append(Gradually(rates, loss, (since, config.adversarial_ramp), decay, iteration))
+    if config.lr_decay or config.adversarial_ramp: own.append(Gradually(rates, loss, (since, config.adversarial_ramp), decay, iteration, config.lr_end))
     return _learner(dls, model, loss, config.lr, opt, config, scalers['generator'], [*own, *cbs])
 
 def pretraining_learner(

@@ -121,5 +121,5 @@ def build_networks(
         if config.compile and net is not average: net.compile()
     opts = {} if pretrainer is None else dict(pretrain=adam(pretrainer.parameters(), config.pretrain_lr, config))
     opts.update(generator=adam(model.parameters(), config.lr, config),
-                discriminator=adam(discriminator.parameters(), config.discriminator_lr, config, config.discriminator_betas))
+                discriminator=adam(discriminator.parameters(), config.discriminator_lr, config, config.discriminator_betas, config.discriminator_eps))
     return Networks(model, average, discriminator, pretrainer, ema, opts, grad_scalers(config, device))

@@ -37,10 +37,12 @@ class TrainingConfig(Configuration):
     lr:above(0) = 2e-4  # learning rate of the generator's Adam
     pretrain_lr:above(0) = 1e-3  # learning rate of pre-training
     discriminator_lr:above(0) = 2e-4  # learning rate of the discriminator's Adam
-    lr_decay:number(0, 1) = 0.  # share of the iterations, at the end, in which both learning rates fall to a twentieth
+    lr_decay:number(0, 1) = 0.  # share of the iterations, at the end, in which both learning rates fall
+    lr_end:number(0, 1) = .05  # what is left of both learning rates then, as a share
     betas:several(number(0, 1, 'high'), 2) = (.9, .999)  # Adam's
     discriminator_betas:several(number(0, 1, 'high'), 2)|None = None  # those of the discriminator's Adam, where they differ
     eps:above(0) = 1e-8  # Adam's
+    discriminator_eps:above(0)|None = None  # that of the discriminator's Adam, where it differs
     generator_every:whole(1) = 1  # update the generator on every n-th iteration
     stages:several(Literal[1, 2, 3], 2) = (1, 2)  # what the two stages train: 1 cross-reconstruction,
     # 2 with self-reconstruction, 3 that alone

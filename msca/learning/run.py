@@ -199,6 +199,7 @@ class TrainingRun:
         self.saved, self.best, self.seconds, self.stopped = 0, {}, 0., False
         self.unwritten = []  # rows of the history that a full disk did not take
         self.settings = run_settings(config, shape, variant, label_set.classes, len(self.train_store), self.networks.discriminator)
+        self.further = tuple(getattr(self.networks.model, 'measured', ()))  # the model's own columns of the history
         for phase in self.phases: self.loaders(phase.stage)
         check_shares(config, len(self.train_store))
 
@@ -244,7 +245,7 @@ class TrainingRun:
     def _tidy(self):
         "Remove what a killed process left half-written, and the rows of iterations that will be done again."
         remove_leftovers(self.folder)
-        trim_history(self.folder, self.iteration)
+        trim_history(self.folder, self.iteration, self.further)
 
     def _fit_phase(self, request, cbs, progress):
         "Fit the rest of the phase at which the run stands; False if it was cancelled."
@@ -283,10 +284,10 @@ class TrainingRun:
         batch = tuple(t.to(self.device) for t in next(iter(self.loaders(self.phases[0].stage, (0, 1)).valid)))
         end = sum(p.batches(n, self.config.batch_size) for p in (*earlier, phase))
         about = phase.name, self.config.sample_every, sources, self.iteration, end
-        if phase.name != 'pretrain': return RunLog(self.folder, batch, nets.average, *about, prepare=self.settle_average)
+        if phase.name != 'pretrain': return RunLog(self.folder, batch, nets.average, *about, prepare=self.settle_average, further=self.further)
         def paint(*conditions): return nets.pretrainer(*conditions)[0][:, :3]
         paints = not nets.pretrainer.frozen_targets  # what predicts VGG-19's features paints nothing
-        return RunLog(self.folder, batch, nets.model, *about, paint, paints)
+        return RunLog(self.folder, batch, nets.model, *about, paint, paints, further=self.further)
 
     def _give_up(self, learn, phase, error):
         learn.run_log.flush()

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 
 from ..base.labels import InputError
 from ..model.attention import MaskedSpatialChannelAttention, RegionalStyles, global_average
+from ..model.class_codes import ClassCodes
 from ..model.features import N_SCALES, check_sides
 from ..model.synthesizer import VARIANTS, SceneSynthesizer, SynthesizerConfig, register_variant
 
@@ -201,21 +202,51 @@ class AlignedSynthesizer(SceneSynthesizer):
         inputs = zip(self.attention, style, label_features, masks, label_scales(target_onehot))
         return [align.distribute(*features)[0] for align, *features in inputs]
 
+    def class_codes(self,
+        exemplar_image:torch.Tensor,  # x2: B×3×H×W in [-1, 1]
+        exemplar_onehot:torch.Tensor,  # c2: B×(S+1)×H×W
+    ) -> ClassCodes:  # codes of Σ (N_i+M_i) numbers
+        "Per class its mean features at every scale, beside what the gate knows of the exemplar; zeros for features of absent classes."
+        slots = exemplar_onehot.shape[1]
+        parts = [part for s in self.encode(exemplar_image, exemplar_onehot) for part in (s.vectors.transpose(1, 2), s.labels[:, None].expand(-1, slots, -1))]
+        return ClassCodes(torch.cat(parts, -1), exemplar_onehot.amax((2, 3)) > 0)
+
+    def paint_codes(self,
+        target_onehot:torch.Tensor,  # c1: B×(S+1)×H'×W'
+        codes:torch.Tensor,  # B×(S+1)×Σ (N_i+M_i)
+        target_mask:torch.Tensor=None,  # B×1×H'×W', 0 on padding
+    ) -> torch.Tensor:  # B×3×H'×W' in [-1, 1]
+        "Paint layouts with codes that may be of several exemplars; every class's gate looks at the exemplar of its own code."
+        c, features = self.config, self.label_pyramid(target_onehot)
+        masks = [None if target_mask is None else F.interpolate(target_mask, f.shape[-2:], mode='area') for f in features]
+        pieces = codes.split([n for pair in zip(c.image_channels, c.label_channels) for n in pair], -1)
+        conditions = [torch.cat([self._by_class(align, *told), f], 1) for align, f, told in zip(
+            self.attention, features, zip(pieces[::2], pieces[1::2], features, masks, label_scales(target_onehot)))]
+        return self.generator(conditions)
+
+    def _by_class(self, align, vectors, seen, target, mask, onehot):
+        "F_x1 of one scale: every class's vector, times its own gate."
+        n, slots = seen.shape[:2]
+        told = global_average(target, mask)[:, None].expand(-1, slots, -1).flatten(0, 1)
+        gate = align.gate(told[..., None, None], seen.flatten(0, 1)[..., None, None]).view(n, slots, slots).diagonal(dim1=1, dim2=2)
+        return torch.einsum('bkn,bkhw->bnhw', vectors*gate[..., None], onehot)
+
 @register_variant('no-attention-literal', SynthesizerConfig)
 class LiterallyAlignedSynthesizer(AlignedSynthesizer):
     "The synthesizer with the paper's \"w/o att\" at its word."
     alignment = LabelSums
 
 # %% ../../nbs/700_relatives.ablations.ipynb #580a1ffe
-RECIPES = {'no-global': 'msca', 'spade-vae-cross': 'spade-vae'}  # models to compare that differ in their schedule alone → their variant
+RECIPES = {'no-global': 'msca', **{f'{name}-cross': name for name in ('spade-vae', 'sean', 'groupdnet')}}  # models to compare that differ in their schedule alone → their variant
 
 def _changes(name, config):
     "What a recipe changes in the full model's training settings."
     stage_1, stage_2 = config.epochs
-    changes = dict(pretrain_epochs=0) if name.startswith('spade') else {}
+    itself = name in ('spade-vae', 'sean', 'groupdnet')  # learns by self-reconstruction
+    changes = dict(pretrain_epochs=0) if name.startswith(('spade', 'sean', 'groupdnet')) else {}
     if name == 'no-global': changes.update(epochs=(stage_1+2*stage_2, 0))
-    if name == 'spade-vae': changes.update(epochs=(stage_1, 2*stage_2), stages=(3, 3))
-    if name in ('spade', 'spade-vae'): changes.update(pair_discriminator=False)
+    if itself: changes.update(epochs=(stage_1, 2*stage_2), stages=(3, 3))
+    if name == 'spade' or itself: changes.update(pair_discriminator=False)
     return changes
 
 def variant_recipe(

@@ -1,0 +1,161 @@
+"SEAN and GroupDNet from outside: trained, stopped and resumed, exported, and what a code of one class may change."
+import json
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from fastai.callback.core import Callback
+
+from msca.base.labels import SCENE_LABELS, one_hot
+from msca.data.datasets import ProceduralScenes
+from msca.learning.history import read_history
+from msca.learning.recipe import LossWeights, TrainingConfig
+from msca.learning.run import TrainingRun
+from msca.model.portable import PortableSynthesizer, export_program, write_onnx
+from msca.model.synthesizer import SynthesizerConfig, build_synthesizer, find_variant
+from msca.pretrained.models import fold_spectral_norm
+from msca.relatives.ablations import variant_recipe
+from msca.relatives.groupdnet import GroupDNetConfig
+from msca.relatives.sean import SEANConfig
+
+torch.set_num_threads(1)
+S = len(SCENE_LABELS)
+SEAN = SEANConfig(S, widths=(8, 12, 16, 24, 32), spade_hidden=(8,)*5, code_channels=8, encoder_width=4)
+GROUPDNET = GroupDNetConfig(S, (12, 12, 18, 36, 36), (12, 12, 36, 72, 72), groups=(1, 3, 9, 18, 18), encoder_widths=(4, 6, 8), code_channels=4)
+TOYS = {'sean': SEAN, 'groupdnet': GROUPDNET}
+RECIPE = TrainingConfig(size=32, warmup_epochs=1, epochs=(1, 1), batch_size=4, lr=1e-3, betas=(0., .9), discriminator_betas=(.5, .9), discriminator_eps=1e-6,
+                        lr_decay=.5, lr_end=0., discriminator_width=8, losses=LossWeights(1, 2, 0, 5, .5), sample_every=6, checkpoint_every=2)
+
+
+def training(folder, name):
+    "A toy training of a model to compare."
+    variant, config = variant_recipe(name, RECIPE)
+    return TrainingRun(folder, ProceduralScenes(13, 64, seed=1), ProceduralScenes(4, 64, seed=2), SCENE_LABELS, config, TOYS[variant], variant=variant)
+
+
+class Rates(Callback):
+    "Notes learning rates."
+    order, run_valid = 90, False
+    def __init__(self): self.rows = []
+    def after_batch(self): self.rows.append(self.learn.opt.opt.param_groups[0]['lr'])
+
+
+@pytest.mark.parametrize('name', ['sean', 'groupdnet', *(pytest.param(n, marks=pytest.mark.slow) for n in ('sean-cross', 'groupdnet-cross'))])
+def test_trained_and_resumed_bit_by_bit(name, tmp_path):
+    "A whole training, and one that crashed and went on: the same history, weights, running means and moments; KL by class in the history."
+    class Crash(Callback):
+        order, run_valid = 99, False
+        def after_batch(self):
+            if self.learn.save_state.training_run.iteration == 9: raise ZeroDivisionError('a crash')
+
+    whole, rates = training(tmp_path/'whole', name), Rates()
+    whole.run([rates], progress=False)
+    assert rates.rows[0] == RECIPE.lr and rates.rows[-1] < .2*RECIPE.lr and rates.rows == sorted(rates.rows, reverse=True)
+    d = whole.networks.opts['discriminator'].param_groups[0]
+    assert (d['eps'], d['betas'], whole.networks.opts['generator'].param_groups[0]['betas']) == (1e-6, (.5, .9), (0., .9))
+    with pytest.raises(ZeroDivisionError): training(tmp_path/'stopped', name).run([Crash()], progress=False)
+    resumed = training(tmp_path/'stopped', name).resume()
+    resumed.run(progress=False)
+    assert (tmp_path/'whole'/'history.csv').read_text() == (tmp_path/'stopped'/'history.csv').read_text()
+    for kind, net in whole.networks.named().items():
+        theirs = resumed.networks.named()[kind].state_dict()
+        for k, v in net.state_dict().items(): assert torch.equal(v, theirs[k]), (kind, k)
+    assert whole.networks.average.means.seen.max() > 20
+    rows = read_history(tmp_path/'whole')
+    if name.startswith('groupdnet'):
+        for row in rows:
+            parts = [row[f'kl_{k}'] for k in range(S+1)]
+            assert min(parts) >= 0 and row['kl'] == pytest.approx(.05*sum(parts), rel=1e-4)
+            assert row['regularization'] == pytest.approx(row['kl'])
+    else: assert all('kl' not in row for row in rows)
+
+
+def scene_batch(b, h, w, eh, ew, seed=0):
+    "uint8 layout, exemplar and its labels, in squares of 16."
+    rng = np.random.default_rng(seed)
+    squares = lambda n, high, width, classes: rng.integers(0, classes, (n, high//16, width//16)).repeat(16, 1).repeat(16, 2).astype(np.uint8)
+    return dict(layout=squares(b, h, w, S+2), exemplar=rng.integers(0, 256, (b, eh, ew, 3)).astype(np.uint8), exemplar_layout=squares(b, eh, ew, 6))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', TOYS)
+def test_onnx_with_free_sides(name, tmp_path):
+    "The ONNX graph agrees with the model for any batch and any sides, to 1e-4; with the options that change the graph."
+    torch.manual_seed(0)
+    config = replace(TOYS[name], init_gain=1., noise=1, padding='replicate', upsampling='bilinear', mean_color=True)
+    portable = PortableSynthesizer(fold_spectral_norm(build_synthesizer(name, config)).requires_grad_(False))
+    write_onnx(export_program(portable), portable, tmp_path/'model.onnx')
+    graph = onnxruntime.InferenceSession(str(tmp_path/'model.onnx'), providers=['CPUExecutionProvider'])
+    for sizes in ((1, 64, 64, 64, 64), (2, 48, 96, 112, 64), (3, 64, 160, 32, 48)):
+        inputs = scene_batch(*sizes)
+        with torch.no_grad(): wanted = portable(*map(torch.from_numpy, inputs.values())).numpy()
+        assert np.abs(graph.run(None, inputs)[0]-wanted).max() < 1e-4 < wanted.std()
+
+
+@pytest.mark.parametrize('name', TOYS)
+def test_odd_inputs(name):
+    "Everything unlabelled, batches of one, exemplar and target of different sizes, unlabelled pixels without a code; eval twice gives equal bits."
+    torch.manual_seed(0)
+    for changes in ({}, dict(unlabelled=False) if name == 'sean' else dict(unlabelled=False, class_axis=18)):
+        model = build_synthesizer(name, replace(TOYS[name], **changes)).eval()
+        nothing, photo = one_hot(torch.full((1, 32, 48), 255), S), torch.rand(1, 3, 48, 32)*2-1
+        labels = one_hot(torch.zeros(1, 48, 32).long(), S)
+        with torch.no_grad():
+            for c1, c2 in ((nothing, labels), (nothing, one_hot(torch.full((1, 48, 32), 255), S)), (one_hot(torch.ones(1, 32, 48).long(), S), labels)):
+                picture = model(c1, photo, c2)
+                assert picture.shape == (1, 3, 32, 48) and picture.isfinite().all() and torch.equal(picture, model(c1, photo, c2))
+            codes, present = model.class_codes(photo, labels)
+        assert present.shape[1] == codes.shape[1] == model.n_classes == S+1-(not model.config.unlabelled)
+        assert present[0].tolist() == [True]+[False]*(model.n_classes-1)
+
+
+def test_whose_code_a_pixel_changes():
+    "Pixels of one class: in GroupDNet no other class's code changes, through crop and all; in SEAN all do."
+    torch.manual_seed(0)
+    photo, ids = torch.rand(1, 3, 64, 64)*2-1, torch.arange(64).view(64, 1).expand(64, 64)[None]//16
+    labels = one_hot(ids, S)
+    repainted = torch.where(ids[:, None] == 2, -photo.roll(3, 3), photo)
+    for name, changed in (('groupdnet', [2]), ('sean', [0, 1, 2, 3])):
+        for options in ({}, dict(mean_color=True), dict(crop=False) if name == 'groupdnet' else {}):
+            model = build_synthesizer(name, replace(TOYS[name], **options)).eval()
+            with torch.no_grad(): before, after = (model.class_codes(x, labels).codes[0].flatten(1) for x in (photo, repainted))
+            assert (before != after).any(1).nonzero().flatten().tolist() == changed
+
+
+def test_a_moved_object_has_the_same_code():
+    "In GroupDNet, where the exemplar is padded: a class cropped to its box does not know where it was."
+    torch.manual_seed(0)
+    model, square = build_synthesizer('groupdnet', GROUPDNET).eval(), torch.rand(3, 10, 14)
+    codes = []
+    for top, left in ((2, 3), (30, 17)):
+        photo, ids = torch.zeros(1, 3, 48, 48), torch.zeros(1, 48, 48).long()
+        photo[0, :, top:top+10, left:left+14], ids[0, top:top+10, left:left+14] = square, 7
+        with torch.no_grad(): codes.append(model.class_codes(photo, one_hot(ids, S)).codes[0, 7])
+    assert torch.equal(*codes)
+
+
+def test_weights_as_published():
+    "Millions of weights of the authors' networks, to the printed digit; compact sizes within five percent of the full model's."
+    def millions(name, config):
+        with torch.device('meta'): return sum(p.numel() for p in build_synthesizer(name, config).parameters())/1e6
+    assert round(millions('sean', SEANConfig.paper(19)), 1) == 266.9
+    assert round(millions('groupdnet', GroupDNetConfig.paper(8)), 2) == 109.16
+    full = millions('msca', SynthesizerConfig.compact(S))
+    for name in TOYS: assert .95 < millions(name, find_variant(name).config.compact(S))/full < 1.05
+
+
+@pytest.mark.parametrize('name', TOYS)
+@pytest.mark.parametrize('wrong', [dict(widths=(8, 8)), dict(scales=(1, 2, 3, 4, 5)), dict(scales=(0, 2, 3, 4, 5)), dict(missing='never'), dict(code_channels=0)])
+def test_wrong_configurations(name, wrong):
+    with pytest.raises(ValueError, match=r'it must'): replace(TOYS[name], **wrong)
+
+
+def test_groups_fall_by_whole_factors():
+    "For every number of classes the compact configuration's groups are nested: each block's classes stay together in the next."
+    for n in range(1, 255):
+        config = GroupDNetConfig.compact(n)
+        assert all(coarse % fine == 0 for fine, coarse in pairwise(config.groups)) and config.axis >= n+1
+        assert GroupDNetConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
