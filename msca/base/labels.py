@@ -31,9 +31,9 @@ def plain_text(
 
 def did_you_mean(
     word:str,  # what somebody wrote
-    known,  # names that there are
+    known,  # names that exist
 ) -> str:  # such as "; did you mean 'water'?", empty where no name is near
-    "The end of a message about a name that there is not."
+    "The end of a message about an unknown name: the nearest one that exists."
     by_lower = {k.casefold(): k for k in known}
     near = get_close_matches(word.casefold(), by_lower, 1, .65)
     return f"; did you mean {by_lower[near[0]]!r}?" if near else ''
