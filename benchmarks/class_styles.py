@@ -3,10 +3,11 @@
     python benchmarks/class_styles.py speed --out results/relatives_speed.json
     python benchmarks/class_styles.py control RUN… --size 64 --alexnet lpips_alex.npz --out control.json
 
-`speed`: seconds of painting 256×256, in turn with msca's compact size, and of reading a photo with five classes in GroupDNet's two forms. CPU time of one thread, best of several,
-so that other programs on the machine count little.
-`control`: trained models on procedural scenes that they have not seen. How much another exemplar changes a picture, and another place of the painter's noise; how much a class's own exemplar
-changes the class and everything else; mCSD and mOCD with codes of photos (LPIPS on AlexNet), and the share of pixels whose class the exemplar lacks.
+`speed`: seconds of painting 256×256, in turn with msca's compact size, and of reading a photo with five classes in GroupDNet's two forms.
+CPU time of one thread, best of several, so that other programs on the machine count little.
+`control`: trained models on procedural scenes that they have not seen. How much another exemplar changes a picture; how much a class's own
+exemplar changes the class and everything else; mCSD and mOCD with codes of photos (LPIPS on AlexNet), and the share of pixels whose class
+the exemplar lacks.
 """
 import argparse
 import json
@@ -114,7 +115,8 @@ def main():
     torch.set_num_threads(1)
     if a.what == 'speed': found = speed()
     else: found = {Path(run).name: control(run, a.scenes, a.size, a.alexnet, a.seed) for run in a.runs}
-    command = 'python benchmarks/class_styles.py speed' if a.what == 'speed' else f'python benchmarks/class_styles.py control RUN… --size {a.size} --scenes {a.scenes} --seed {a.seed}'
+    options = '' if a.what == 'speed' else f' RUN… --size {a.size} --scenes {a.scenes} --seed {a.seed}'
+    command = f'python benchmarks/class_styles.py {a.what}{options}'
     about = dict(command=command, data='procedural scenes' if a.what == 'control' else 'random numbers', seed=a.seed, time=time.strftime('%Y-%m-%d %H:%M'))
     with write_whole(a.out) as part: part.write_text(json.dumps(about | found, indent=1)+'\n', encoding='utf-8')
     print(json.dumps(found, indent=1))

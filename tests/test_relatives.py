@@ -182,9 +182,22 @@ def test_every_command(trained, name, capsys):
     assert main(['synth', '--layout', str(layout), '--exemplar', str(another), '--exemplar-layout', str(other), '--model', model, '--out', str(out/'synth.png')]) == 0
     assert main(['mix', '--layout', str(layout), '--style', f'*={photo}', '--morph', f'sky={another}', *maps, '--model', model, '--out', str(out/'mix.png')]) == 0
     assert main(['eval', '--data', str(data), '--model', model, '--tasks', 'mirroring', '--out', str(out/'report.json')]) == 0
-    assert main(['compare', '--data', str(data), '--models', model, str(trained/('sean' if name == 'groupdnet' else 'groupdnet')), '--tasks', 'mirroring', '--out', str(out/'compared')]) == 0
+    both = [str(trained/n) for n in TOYS]
+    assert main(['compare', '--data', str(data), '--models', *both, '--tasks', 'mirroring', '--out', str(out/'compared')]) == 0
     assert main(['export', '--model', model, '--out', str(out/'exported'), '--format', 'torch']) == 0
     capsys.readouterr()
     assert main(['explain', '--layout', str(layout), '--exemplar', str(photo), '--exemplar-layout', str(layout), '--model', model, '--out', str(out/'told')]) == 2
     said = capsys.readouterr().err
     assert f"a {name!r} model has no attention" in said and said.strip().count('\n') <= 1
+
+
+@pytest.mark.slow
+def test_reproduced(tmp_path, monkeypatch):
+    "A series trains both recipes of a variant for equally many updates, and measures them."
+    monkeypatch.setattr('msca.learning.history.RunLog.draw', lambda *_: None)
+    out = tmp_path/'series'
+    assert main(['reproduce', 'table1', '--procedural', '20', '--size', '32', '--batch-size', '4', '--questions', '3', '--tasks', 'mirroring', '--parser', 'procedural-128',
+                 '--device', 'cpu', '--features', 'squeezenet', '--updates', '12', '--models', 'sean', 'groupdnet-cross', '--out', str(out)]) == 0
+    took = {n: json.loads((out/'models'/n/'trained.json').read_text())['updates'] for n in ('sean', 'groupdnet-cross')}
+    variants = {n: json.loads((out/'models'/n/'config.json').read_text())['variant'] for n in took}
+    assert took == {'sean': 12, 'groupdnet-cross': 12} and variants == {'sean': 'sean', 'groupdnet-cross': 'groupdnet'}
