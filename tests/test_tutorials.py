@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT/'docs'))
-import tutorials  # noqa: E402
+import tutorials
 
 TINY = {'train-on-your-photos': "photos, size, epochs, segmenter_epochs, data = 16, 32, '1,1', 1, 'photos'", 'paint-in-the-app': 'size = 64',
         'read-the-attention': 'size = 64', 'reproduce-the-table': "updates, photos, size, models = 3, 16, 32, 'gap'",
