@@ -22,7 +22,7 @@ def readme():
     cells = nbformat.read(ROOT/'nbs'/'index.ipynb', as_version=4).cells
     parts = [c.source if c.cell_type == 'markdown' else code_block(c) for c in cells if '#| hide' not in c.source and c.source.strip()]
     text = '\n\n'.join(parts)
-    text = re.sub(r'\]\((?=images/|\d{3}_[\w.]+\.ipynb)', '](nbs/', text).replace('src="images/', 'src="nbs/images/')
+    text = re.sub(r'\]\((?=images/|\d{3}_[\w.]+\.ipynb)', '](nbs/', text).replace('src="images/', 'src="nbs/images/').replace('](../', '](')
     return '<!-- Written from nbs/index.ipynb by docs/readme.py: edit the notebook. -->\n\n' + text.strip() + '\n'
 
 

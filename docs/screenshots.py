@@ -47,7 +47,7 @@ def main():
                 if name == 'Mix': find(page, '.msca-gallery button[title=countryside]')[0].click()
                 if name == 'Explore':
                     target = find(page, '.msca-point img')[0]
-                    ActionChains(page).move_to_element_with_offset(target, 0, round(.25*target.size['height'])).perform()
+                    ActionChains(page).move_to_element_with_offset(target, 0, round(-.3*target.size['height'])).perform()
                 shoot(page, name.lower())
         finally:
             if page: page.quit()

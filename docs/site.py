@@ -80,6 +80,22 @@ def write_notebooks():
                                    f"| room | what | notebooks |\n|---|---|---|\n{rows}\n\n{toctree(list(ROOMS), hidden=True)}")
 
 
+def write_tutorials():
+    "The tutorials, with the badge as a link: pages load nothing from elsewhere."
+    folder, titles = SOURCE/'tutorials', {}
+    folder.mkdir(parents=True)
+    for path in sorted((DOCS/'tutorials').glob('*.ipynb')):
+        nb = as_page(path)
+        for cell in nb.cells:
+            if cell.cell_type == 'markdown': cell.source = relink(re.sub(r'\[!\[([^\]]*)\]\([^)]*\)\]', r'[\1]', cell.source))
+        nb.cells[1].metadata['tags'] = ['hide-input']
+        nbformat.write(nb, folder/path.name)
+        titles[path.stem] = ' '.join(nb.cells[0].source.split('\n\n')[-1].split())
+    rows = '\n'.join(f'- [{nbformat.read(folder/f"{name}.ipynb", as_version=4).cells[0].source.splitlines()[0][2:]}]({name}.ipynb): {about}' for name, about in titles.items())
+    (folder/'index.md').write_text("# Tutorials\n\nEach is a notebook that runs from its first cell to its last, here and in Colab.\n\n"
+                                   f"{rows}\n\n{toctree(list(titles), hidden=True)}", encoding='utf-8')
+
+
 def toctree(names, hidden=False):
     "A table of contents of these pages."
     return ':::{toctree}\n:maxdepth: 1\n' + (':hidden:\n' if hidden else '') + '\n' + '\n'.join(names) + '\n:::\n'
@@ -178,7 +194,7 @@ def write_sources():
     shutil.copy(DOCS/'msca.css', SOURCE/'_static')
     mathjax = next(f for f in distribution('sphinx-mathjax-offline').files if f.match('mathjax/tex-svg.js'))
     shutil.copy(mathjax.locate(), SOURCE/'_static')
-    for write in (write_notebooks, write_reference, write_results): write()
+    for write in (write_notebooks, write_tutorials, write_reference, write_results): write()
 
 
 def main():

@@ -35,10 +35,12 @@ from .picture import demo_inputs
 def demo_scenes(
     s,  # a `Synthesizer`
 ) -> tuple:  # (layouts by name, exemplars by name)
-    "The layouts and exemplars of `msca demo`, as far as the model can use them; the photograph last."
+    "The layouts and exemplars of `msca demo`, as far as the model can use them, and two photographs more."
     import numpy as np
+
+    from msca.data.photographs import example_photo
     layouts, exemplars = demo_inputs()
-    exemplars['photo'] = exemplars.pop('photo')
+    exemplars |= {name: example_photo(name) for name in ('stream', 'dandelions')}
     known = {}
     for name, scene in layouts.items():
         try: s.read_layout(scene)

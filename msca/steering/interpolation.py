@@ -81,13 +81,12 @@ def paint_styles(
     origin:tuple=None,  # (row, column) of the corner where this is a window of a larger picture: where its noise is taken from
 ) -> torch.Tensor:  # 1×3×H'×W' in [-1, 1]
     "Paint a layout with given style vectors, everywhere alike or by masks (Eq. 7–8, then SPADE)."
-    conditions = []
+    slots = []
     for i, (attend, f, vectors) in enumerate(zip(model.attention, features, zip(*styles))):
-        beta, m = attend.channel_attention(f), None if masks is None else F.avg_pool2d(masks, 2**i)
-        read = [torch.einsum('bnk,bkhw->bnhw', v, beta) for v in vectors]
-        fx1 = read[0] if m is None else sum(m[:, j:j+1]*r for j, r in enumerate(read))
-        conditions.append(torch.cat([fx1.to(f.dtype), f], 1))
-    return model.generator(conditions, origin)
+        beta = attend.channel_attention(f)
+        if masks is not None: beta = (F.avg_pool2d(masks, 2**i)[:, :, None]*beta[:, None]).flatten(1, 2)  # J·K slots instead of K
+        slots.append((torch.cat(vectors, 2), beta))
+    return model.generator.paint_slots(slots, features, origin)
 
 def interpolate_styles(
     model,  # a `SceneSynthesizer` in eval mode
