@@ -71,8 +71,9 @@ def test_the_network_is_refused(folder):
 
 @pytest.mark.slow
 def test_python_blocks_run_one_after_another(folder):
-    (folder/'blocks.py').write_text('\n'.join(blocks('python')), encoding='utf-8')
-    run(folder, f'"{sys.executable}" blocks.py')
+    code = '\n'.join([*blocks('python'), 'import os', "print('every line has run', flush=True)", 'os._exit(0)'])  # widgets still paint, in threads
+    (folder/'blocks.py').write_text(code, encoding='utf-8')
+    assert 'every line has run' in run(folder, f'"{sys.executable}" blocks.py')
 
 
 @pytest.mark.slow
