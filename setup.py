@@ -9,7 +9,7 @@ config.read(Path(__file__).parent / "settings.ini", encoding="utf-8")
 cfg = config["DEFAULT"]
 
 # `dev` has them all
-extras = {name: cfg[f"{name}_requirements"].split() for name in ("app", "evidence", "distributed", "export", "scenes", "huggingface", "photos", "annotations")}
+extras = {name: cfg[f"{name}_requirements"].split() for name in ("app", "evidence", "distributed", "export", "scenes", "huggingface", "photos", "video", "annotations")}
 
 setup(
     name=cfg["lib_name"], version=cfg["version"], description=cfg["description"], author=cfg["author"],

@@ -12,6 +12,9 @@ lies in pieces (`--piece`), so that files stay small enough to be carried: a ste
     python benchmarks/train_scenes.py --pack gpu-pack/photos.zip --perceptual-weights gpu-pack/perceptual.npz --backbone-weights gpu-pack/backbone.npz \
         --device cuda --crops 64 --piece 15 --minutes 9 --out RUN
 
+RUN/phase holds generator, average and discriminators of the last sample grid in half precision; `--phase` starts a new run from such a folder with fresh
+optimizers, so that a training goes on where its states cannot be kept. That of the last long training is `benchmarks/phases/scenes-256`.
+
 RUN/log.csv has a row of means for every ten iterations: `photos` and `painted` are the shares of pixels that the discriminator finds right,
 `share_X` the part that term X has among the lengths
 of the gradients at the painter's last layer. RUN/samples holds swaps of held-out scenes that a seed has chosen, RUN/averages the averaged model with each of them.
@@ -31,6 +34,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from msca.base.files import write_whole
 from msca.base.labels import SCENE_LABELS, colorize, one_hot
@@ -200,6 +204,23 @@ class Trainer:
             v.load_state_dict(state[k])
         self.iteration, self.average.n, self.strength = state['iteration'], state['updates'], state['strength']
 
+    def keep_phase(self, folder):
+        "Everything that a new phase starts from, in half precision."
+        for name, net in dict(generator=self.generator, average=self.average.average).items():
+            save_synthesizer(net, self.label_set, SIDE, folder/name, dict(iteration=self.iteration), half=True)
+        weights = {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in self.discriminators.state_dict().items()}
+        with write_whole(folder/'discriminators.safetensors') as part: save_file(weights, part)
+        with write_whole(folder/'phase.json') as part: part.write_text(json.dumps(dict(iteration=self.iteration, updates=self.average.n)))
+
+    def start_phase(self, folder):
+        "Go on from a kept phase with fresh optimizers, at its iteration, so that the same photos do not come again."
+        for name, net in dict(generator=self.generator, average=self.average.average).items():
+            net.load_state_dict(load_synthesizer(folder/name)[0].state_dict())
+        kept = self.discriminators.state_dict()
+        self.discriminators.load_state_dict({k: v.to(kept[k].dtype) for k, v in load_file(folder/'discriminators.safetensors').items()})
+        told = json.loads((folder/'phase.json').read_text())
+        self.iteration, self.average.n = told['iteration'], told['updates']
+
     def ready_average(self):
         "The average with batch statistics of its own, over whole training photos."
         drawn = (batch(self.store, 4*i+3, self.a.seed+1, 8, self.device) for i in range(12))
@@ -251,6 +272,7 @@ def main():
     source.add_argument('--pack', type=Path, help='photos packed by benchmarks/gpu_pack.py')
     ap.add_argument('--out', required=True, type=Path)
     ap.add_argument('--init', default=PRETRAINED/'scenes-256', help='checkpoint to start from')
+    ap.add_argument('--phase', type=Path, help='folder of a kept phase to start from, in place of --init')
     ap.add_argument('--parser', default=PRETRAINED/'scenes-256', help='parser folder')
     ap.add_argument('--cache', type=Path, help='folder for decoded photos (default: in OUT)')
     ap.add_argument('--backbone', default='efficientnet-lite0', help="of the semantic discriminator: 'efficientnet-lite0', or torchvision's name")
@@ -284,6 +306,7 @@ def main():
     train, valid = stores(a)
     trainer = Trainer(a, train)
     if state := read_state(a.out): trainer.load(state)
+    elif a.phase: trainer.start_phase(a.phase)
     with open(a.out/'settings.jsonl', 'a') as f:
         f.write(json.dumps({k: v if isinstance(v, (int, float, tuple)) else str(v) for k, v in vars(a).items()} | dict(iteration=trainer.iteration))+'\n')
     print(f'{len(train)} photos, {len(valid)} held out, from iteration {trainer.iteration}', flush=True)
@@ -320,6 +343,7 @@ def save_samples(a, trainer, valid):
     model = trainer.ready_average()
     sample_grid(trainer, valid, a.seed+1).save(a.out/'samples'/f'{trainer.iteration:06d}.jpg', quality=92)
     save_synthesizer(model, trainer.label_set, SIDE, a.out/'averages'/f'{trainer.iteration:06d}', dict(iteration=trainer.iteration), half=True)
+    trainer.keep_phase(a.out/'phase')
 
 
 def run(a, trainer, valid):

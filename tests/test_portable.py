@@ -34,7 +34,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def synthesizer(): return Synthesizer.load(device='cpu', quiet=True)
+def synthesizer(): return Synthesizer.load(device='cpu', quiet=True, precision='float32')
 
 
 def inputs(b, height, width, h, w):

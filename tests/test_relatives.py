@@ -10,6 +10,7 @@ import torch
 from fastai.callback.core import Callback
 
 from msca.base.labels import SCENE_LABELS, one_hot
+from msca.commands.cli import main
 from msca.data.datasets import ProceduralScenes
 from msca.learning.history import read_history
 from msca.learning.recipe import LossWeights, TrainingConfig
@@ -159,3 +160,44 @@ def test_groups_fall_by_whole_factors():
         config = GroupDNetConfig.compact(n)
         assert all(coarse % fine == 0 for fine, coarse in pairwise(config.groups)) and config.axis >= n+1
         assert GroupDNetConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory):
+    "Both variants, trained by the command for a few iterations; a folder of scenes with label maps."
+    folder, small = tmp_path_factory.mktemp('commands'), '--size 32 --batch-size 4 --parser-epochs 0 --warmup-epochs 1 --epochs 1,0 --discriminator-width 8 --device cpu'
+    assert main(['scenes', '--n', '20', '--size', '64', '--out', str(folder/'data')]) == 0
+    for name in TOYS: assert main(['train', '--procedural', '16', '--variant', name, *small.split(), '--out', str(folder/name)]) == 0
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', TOYS)
+def test_every_command(trained, name, capsys):
+    "Paint, mix, measure, compare, export; explaining is refused in one line."
+    data, model, out = trained/'data', str(trained/name), trained/f'{name}-out'
+    layout, other = sorted((data/'labels').glob('*.png'))[:2]
+    photo, another = (next((data/'images').glob(f'{x.stem}.*')) for x in (layout, other))
+    maps = ['--exemplar-layout', f'{photo}={layout}', '--exemplar-layout', f'{another}={other}']
+    assert main(['synth', '--layout', str(layout), '--exemplar', str(another), '--exemplar-layout', str(other), '--model', model, '--out', str(out/'synth.png')]) == 0
+    assert main(['mix', '--layout', str(layout), '--style', f'*={photo}', '--morph', f'sky={another}', *maps, '--model', model, '--out', str(out/'mix.png')]) == 0
+    assert main(['eval', '--data', str(data), '--model', model, '--tasks', 'mirroring', '--out', str(out/'report.json')]) == 0
+    both = [str(trained/n) for n in TOYS]
+    assert main(['compare', '--data', str(data), '--models', *both, '--tasks', 'mirroring', '--out', str(out/'compared')]) == 0
+    assert main(['export', '--model', model, '--out', str(out/'exported'), '--format', 'torch']) == 0
+    capsys.readouterr()
+    assert main(['explain', '--layout', str(layout), '--exemplar', str(photo), '--exemplar-layout', str(layout), '--model', model, '--out', str(out/'told')]) == 2
+    said = capsys.readouterr().err
+    assert f"a {name!r} model has no attention" in said and said.strip().count('\n') <= 1
+
+
+@pytest.mark.slow
+def test_reproduced(tmp_path, monkeypatch):
+    "A series trains both recipes of a variant for equally many updates, and measures them."
+    monkeypatch.setattr('msca.learning.history.RunLog.draw', lambda *_: None)
+    out = tmp_path/'series'
+    assert main(['reproduce', 'table1', '--procedural', '20', '--size', '32', '--batch-size', '4', '--questions', '3', '--tasks', 'mirroring', '--parser', 'procedural-128',
+                 '--device', 'cpu', '--features', 'squeezenet', '--updates', '12', '--models', 'sean', 'groupdnet-cross', '--out', str(out)]) == 0
+    took = {n: json.loads((out/'models'/n/'trained.json').read_text())['updates'] for n in ('sean', 'groupdnet-cross')}
+    variants = {n: json.loads((out/'models'/n/'config.json').read_text())['variant'] for n in took}
+    assert took == {'sean': 12, 'groupdnet-cross': 12} and variants == {'sean': 'sean', 'groupdnet-cross': 'groupdnet'}

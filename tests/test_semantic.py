@@ -1,6 +1,10 @@
 "Training against the semantic discriminator: what gets gradients, what a state holds, resumed bit by bit; the recipe `scenes`; starting from another model."
 import json
+import sys
+from copy import deepcopy
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,11 +16,13 @@ from msca.commands.training import _check_train, _train_options, chosen_model, i
 from msca.data.datasets import ProceduralScenes
 from msca.learning.backbones import LITE0, efficientnet_lite0, load_backbone
 from msca.learning.callbacks import GeneratorLoss, SemanticOpponent, sample_weights
+from msca.learning.discriminators import PixelDiscriminator
 from msca.learning.history import read_history
 from msca.learning.recipe import LossWeights, TrainingConfig, phases, schedule_lines
 from msca.learning.run import TrainingRun
 from msca.learning.samples import CROSS, SELF
-from msca.model.synthesizer import SynthesizerConfig
+from msca.learning.semantic_discriminator import SemanticConfig, SemanticDiscriminator
+from msca.model.synthesizer import SynthesizerConfig, build_synthesizer
 from msca.pretrained.models import PRETRAINED, parser_folder
 
 torch.set_num_threads(1)
@@ -216,3 +222,27 @@ def test_parser_of_the_best_model(tmp_path):
     assert parser_folder(tmp_path/'best') is None
     (tmp_path/'parser.json').write_text('{}')
     assert (parser_folder(tmp_path/'best'), parser_folder(tmp_path/'other'), parser_folder(tmp_path)) == (tmp_path, None, tmp_path)
+
+
+def test_a_phase_starts_again_from_half_precision(tmp_path):
+    "What the script of the shipped model keeps: painter, average and discriminators give the same to a thousandth, and the count goes on."
+    sys.path.insert(0, str(Path(__file__).parents[1]/'benchmarks'))
+    from train_scenes import Trainer
+
+    def state(seed):
+        torch.manual_seed(seed)
+        painter = build_synthesizer('msca', TOY).eval()
+        judges = torch.nn.ModuleList([SemanticDiscriminator(SemanticConfig(S, (4, 8, 8))), PixelDiscriminator(S)]).eval()
+        average = SimpleNamespace(average=deepcopy(painter).requires_grad_(False), n=seed)
+        with torch.no_grad(): next(average.average.parameters()).mul_(1.5)
+        return SimpleNamespace(generator=painter, average=average, discriminators=judges, label_set=SCENE_LABELS, iteration=10*seed)
+
+    kept, other = state(1), state(2)
+    Trainer.keep_phase(kept, tmp_path)
+    Trainer.start_phase(other, tmp_path)
+    x, c = torch.rand(1, 3, 32, 32)*2-1, one_hot(torch.randint(0, S, (1, 32, 32)), S)
+    maps = [torch.rand(1, n, 16 >> k, 16 >> k) for k, n in enumerate((4, 8, 8))]
+    with torch.no_grad():
+        for see in (lambda t: t.generator(c, x, c), lambda t: t.average.average(c, x, c), lambda t: t.discriminators[0](maps), lambda t: t.discriminators[1](x, c)[0][-1]):
+            assert (see(other)-see(kept)).abs().max() < 1e-3
+    assert (other.iteration, other.average.n) == (10, 1) and not torch.equal(kept.generator(c, x, c), kept.average.average(c, x, c))

@@ -144,7 +144,7 @@ class Studio(T.HasTraits):
         "The layout in a mixture of exemplars."
         styles = [self._style(name) for name in weights]
         target, (h, w) = self._target_of(ids, self.draft if draft and self.draft < min(ids.shape) else 0)
-        return tensor_to_image(interpolate_styles(self.s.model, target, styles, list(weights.values()))[0, :, :h, :w])
+        return tensor_to_image(interpolate_styles(self.s.painter, target, styles, list(weights.values()))[0, :, :h, :w])
 
     def explain(self,
         ids:np.ndarray,  # uint8 h×w, the layout
@@ -209,7 +209,7 @@ class Studio(T.HasTraits):
         key = ids.shape, ids.tobytes()
         if self._targets.get(side, (None,))[0] != key:
             ready = self.s.read_layout(ids, side)
-            self._targets[side] = key, (read_target(self.s.model, *ready.tensors(self.s.device)), ready.size)
+            self._targets[side] = key, (read_target(self.s.painter, *ready.tensors(self.s.device)), ready.size)
         return self._targets[side][1]
 
     def _slots(self, told, scale):

@@ -37,6 +37,7 @@ def distinct_colors(
     "Pick colors one after another, each as far in Lab from black, white and all earlier ones as a coarse grid allows, and a finer one when that is used up."
     picks = []
     for step, most in ((51, 214), (17, 255)):
+        if len(picks) == n: break
         grid = np.stack(np.meshgrid(*[np.arange(0, 256, step)] * 3, indexing='ij'), -1).reshape(-1, 3)
         lab, taken = rgb_to_lab(grid), rgb_to_lab([(0, 0, 0), (255, 255, 255), *picks])   # black is unlabelled, white the page
         gap = np.min([np.linalg.norm(lab - t, axis=1) for t in taken], axis=0)

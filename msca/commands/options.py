@@ -48,7 +48,8 @@ def picture_side(
     text:str,  # what was given for `--size`
 ) -> int:  # pixels, or 0 for the file's own size
     "A check for the short side of a picture."
-    return 0 if text == '0' else whole_number(16, 8192)(text)
+    try: return 0 if text == '0' else whole_number(16, 8192)(text)
+    except argparse.ArgumentTypeError as e: raise argparse.ArgumentTypeError(f"{e}, or 0 for the file's own size") from None
 
 def device_name(
     text:str,  # what was given for `--device`

@@ -74,7 +74,7 @@ def demo(args):
     for name, photo in exemplars.items(): save_image(photo, out/'exemplars'/f'{name}.png')
     save_image(grid_picture(rows, [x.labels for x in layouts.values()], exemplars.values(), s.label_set), out/'grid.png')
     print(f"{(out/'grid.png').absolute()}: layouts down, exemplars across\n{s}")
-    print(f"one of them larger: msca synth --layout {out/'layouts'/'coast.png'} --exemplar {out/'exemplars'/'sunset.png'} --size 256")
+    print(f"one of them larger: msca synth {out/'layouts'/'coast.png'} {out/'exemplars'/'sunset.png'} --size {2*s.size}")
 
 # %% ../../nbs/910_commands.picture.ipynb #4dc62ec3
 def _parse_arguments(p):

@@ -8,9 +8,11 @@ __all__ = ['COMMANDS', 'interpolate', 'extrapolate', 'explain', 'grid']
 # %% ../../nbs/920_commands.steering.ipynb #8c5179ab
 import argparse
 import re
+import warnings
 from pathlib import Path
 
 from ..base.labels import InputError
+from ..base.photos import identify_image
 from msca.commands.options import (
     COUNT,
     SEED,
@@ -28,6 +30,7 @@ from msca.commands.options import (
     read_told_maps,
     whole_number,
 )
+from ..steering.animation import ANIMATIONS, check_animation, save_animation
 
 # %% ../../nbs/920_commands.steering.ipynb #25f6e4ed
 def _numbers(text):
@@ -39,6 +42,12 @@ def _assignment(text):
     if not name or not number.isdigit() or int(number) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not CLASS=NUMBER, such as sky=2: the sky from the second exemplar")
     return name, int(number)-1
+
+def _frame_rate(text):
+    try: fps = float(text)
+    except ValueError: fps = 0
+    if not .1 <= fps <= 120: raise argparse.ArgumentTypeError(f"{text!r} is no frame rate; .1 to 120 can be chosen")
+    return fps
 
 def _interpolate_arguments(p):
     p.add_argument('--layout', required=True, metavar='L.png', help='label map: what should be where')
@@ -56,7 +65,8 @@ def _interpolate_arguments(p):
                      help='one picture: left-right, top-bottom, radial, or a gray picture (black: first exemplar, white: second)')
     way.add_argument('--assign', type=_assignment, nargs='+', metavar='CLASS=N',
                      help='one picture: classes and the numbers of their exemplars; all others take the first')
-    p.add_argument('--animation', metavar='A.gif', help='with --steps: also write the strip as an animation, .gif or .webp')
+    p.add_argument('--animation', metavar='A.gif', help='with --steps: also write the strip as an animation: .gif, .webp or .mp4')
+    p.add_argument('--fps', type=_frame_rate, metavar='X', help='frames a second of the animation (default: 12)')
     add_noise_option(p)
     add_map_options(p)
     add_model_options(p)
@@ -81,7 +91,10 @@ def interpolate(args):
     file_mask = args.mask if args.mask not in (None, 'left-right', 'top-bottom', 'radial') else None
     inputs = args.layout, *args.exemplars, *maps, args.classes, args.palette, file_mask
     check_output(args.out, inputs)
-    if args.animation: check_output(args.animation, inputs, ['.gif', '.webp'])
+    if args.animation: check_output(args.animation, inputs, tuple(ANIMATIONS))
+    if args.fps and not args.animation: raise InputError('--fps goes with --animation only')
+    fps = args.fps or 12
+    if args.animation: check_animation(args.animation, fps)
     if args.animation and Path(args.animation).absolute() == Path(args.out).absolute():
         raise InputError(f"{args.out}: is both --out and --animation; name two files")
     if len(args.exemplars) < 2: raise InputError('one exemplar; at least 2 are needed to interpolate')
@@ -90,14 +103,16 @@ def interpolate(args):
     check_inputs(*inputs)
     check_pictures(args)
     from msca.base.files import save_image
-    from msca.steering.interpolation import save_animation, simplex_weights
+    from msca.steering.interpolation import simplex_weights
     if args.weights: simplex_weights(args.weights, len(args.exemplars))
     s = open_model(args.model, args.device, segmenter=args.segmenter, seed=args.seed)
     read_told_maps(args, s.label_set)
     picture, frames = _interpolated(args, s)
-    if args.animation: save_animation(frames, args.animation)
+    if args.animation: save_animation(frames, args.animation, fps)
     save_image(picture, args.out)
-    print(f"{args.out}{f', {args.animation}' if args.animation else ''}: {picture.width}×{picture.height} pixels; {s}")
+    print(f"{args.out}: {picture.width}×{picture.height} pixels")
+    if args.animation: print(f"{args.animation}: {frames[0].width}×{frames[0].height} pixels, {(n := 2*len(frames)-2)} frames there and back, {n/fps:.3g} seconds")
+    print(s)
 
 def _interpolated(args, s):
     "The picture that `msca interpolate` is asked for, and the frames of a strip."
@@ -135,6 +150,13 @@ def _extrapolate_arguments(p):
     add_model_options(p)
     add_segmenter_option(p)
 
+def _tell_stretching(layout, height, width):
+    "A warning where a layout would be stretched more in one direction than in the other."
+    with identify_image(layout) as im: w, h = im.size
+    if not .95 < width*h/(w*height) < 1.05:
+        advice = '--size is HEIGHTxWIDTH, and keeps shapes where it has the aspect of the layout'
+        warnings.warn(f'{layout}: is {w}×{h} pixels and will be stretched to {width}×{height}; {advice}', stacklevel=2)
+
 def extrapolate(args):
     "`msca extrapolate`: beyond the border."
     inputs = args.layout, args.exemplar, args.exemplar_layout, args.classes, args.palette
@@ -145,6 +167,7 @@ def extrapolate(args):
 
     from msca.base.files import save_image
     from msca.steering.extrapolation import insert_patch
+    if args.size: _tell_stretching(args.layout, *args.size)
     s = open_model(args.model, args.device, segmenter=args.segmenter, seed=args.seed)
     read_told_maps(args, s.label_set)
     exemplar = s.read_exemplar(args.exemplar, args.exemplar_layout, None, args.classes, args.palette)

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['PARSER_EPOCHS', 'VARIANT_NAMES', 'LOSSES', 'RECIPE_FIELDS', 'RunOptions', 'COMMANDS', 'option_type',
            'add_recipe_options', 'run_options', 'saved_options', 'recall_options', 'check_run_folder', 'opened_dataset',
-           'training_scenes', 'epoch_lines', 'inherited_size', 'inherited_segmenter', 'training_recipe', 'chosen_model',
-           'SegmenterToCome', 'trained_segmenter', 'train', 'keep_options', 'check_record', 'keep_record',
-           'known_places', 'check']
+           'training_scenes', 'epoch_lines', 'inherited_size', 'check_init_classes', 'inherited_segmenter',
+           'training_recipe', 'chosen_model', 'SegmenterToCome', 'trained_segmenter', 'train', 'keep_options',
+           'check_record', 'keep_record', 'known_places', 'check']
 
 # %% ../../nbs/930_commands.training.ipynb #238e083c
 import argparse
@@ -297,6 +297,18 @@ def inherited_size(
     from msca.model.checkpoint import read_config
     return dict(size=read_config(args.init)['size'])
 
+def check_init_classes(
+    args,  # what argparse read for `msca train`
+    label_set,  # of the data
+):
+    "`InputError` where the model to start from knows other classes than the data, with what would help."
+    if not args.init: return
+    from msca.model.checkpoint import read_config
+    known = read_config(args.init)['label_set'].get('classes')
+    if known == list(label_set.classes): return
+    help = '; --labels scenes matches them with its own by name' if known == list(SCENE_LABELS.classes) and args.labels != 'scenes' else ''
+    raise InputError(f"{args.init}: knows other classes than the data{help}; without --init a model of the data's own classes is trained")
+
 def inherited_segmenter(
     args,  # what argparse read for `msca train`
     classes:tuple,  # names
@@ -480,6 +492,7 @@ def _train(args, device):
                              args.palette)
     train_scenes, valid_scenes, label_set = scenes
     check_record(out, train_scenes, valid_scenes)
+    check_init_classes(args, label_set)
     variant, shape, recipe = chosen_model(args, recipe, len(label_set))
     parser = SegmenterToCome() if args.parser_epochs != 0 else None
     run = TrainingRun(out, *scenes, recipe, shape, parser, args.vgg_weights, device, args.init, variant, cache)

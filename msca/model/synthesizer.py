@@ -19,7 +19,7 @@ from torch import nn
 
 from ..base.schema import Configuration, above, several, whole
 from ..base.labels import InputError
-from .attention import AttentionMaps, MaskedSpatialChannelAttention
+from .attention import AttentionMaps, MaskedSpatialChannelAttention, mix_slots
 from .features import N_SCALES, STRIDE, CompactPyramid, ImagePyramid, LabelPyramid, VGGPyramid
 from .spade import SPADEResBlock
 
@@ -124,6 +124,14 @@ class SPADEGenerator(nn.Module):
         "Paint, coarse to fine."
         return self.paint(self.start(conditions[-1]), conditions, origin)
 
+    def paint_slots(self,
+        slots:list,  # per scale, (gated style vectors B×N×K, β: B×K×H/2^i×W/2^i)
+        labels:list,  # per scale, label features B×M×H/2^i×W/2^i
+        origin:tuple=None,  # as in `forward`
+    ) -> torch.Tensor:  # B×3×H×W in [-1, 1]
+        "Paint with style vectors and what every pixel reads of them (Eq. 8, then SPADE)."
+        return self([torch.cat([mix_slots(*s).to(f.dtype), f], 1) for s, f in zip(slots, labels)], origin)
+
     def paint(self,
         x:torch.Tensor,  # B×widths[4]×H/16×W/16, what enters the coarsest block
         conditions:list,  # as in `forward`
@@ -197,14 +205,14 @@ class SceneSynthesizer(nn.Module):
         "The exemplar's half of the attention."
         return [attend.encode(x, c) for attend, x, c in zip(self.attention, image_features, label_features)]
 
-    def distribute(self,
+    def address(self,
         style:list,  # `RegionalStyles` per scale
         label_features:list,  # F_c1 per scale
         masks:list,  # per scale B×1×H'×W', 0 on padding; or None
         target_onehot:torch.Tensor,  # c1: for variants that align by class; unused here
-    ) -> list:  # F_x1 per scale
+    ) -> list:  # per scale (gated style vectors B×N×K, β: B×K×H'×W')
         "The target's half of the attention."
-        return [attend.distribute(*inputs)[0] for attend, *inputs in zip(self.attention, style, label_features, masks)]
+        return [attend.address(*inputs)[:2] for attend, *inputs in zip(self.attention, style, label_features, masks)]
 
     def regularization(self) -> dict:  # name → scalar, weighted already
         "Terms that the last forward pass adds to the generator's loss: none here."
@@ -267,8 +275,7 @@ def paint(self:SceneSynthesizer,
 ) -> torch.Tensor:  # B×3×H'×W' in [-1, 1]
     "Paint layouts in the style of exemplars that are encoded already."
     fc1 = self.label_pyramid(target_onehot)
-    fx1 = self.distribute(style, fc1, _masks_at(target_mask, fc1), target_onehot)
-    return self.generator([torch.cat(pair, 1) for pair in zip(fx1, fc1)])
+    return self.generator.paint_slots(self.address(style, fc1, _masks_at(target_mask, fc1), target_onehot), fc1)
 
 def join_styles(
     styles:list,  # of results of `encode`

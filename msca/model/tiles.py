@@ -100,10 +100,9 @@ def paint_tile(
     origin:tuple=None,  # (row, column) of the piece in the picture
 ) -> torch.Tensor:  # 1×3×h×w in [-1, 1]
     "Paint a piece of a layout with given style vectors (Eq. 7–8, then SPADE)."
-    conditions = []
-    for a, v, f in zip(model.attention, styles, model.label_pyramid(onehot)):
-        conditions.append(torch.cat([torch.einsum('bnk,bkhw->bnhw', v, a.channel_attention(f)), f], 1))
-    return model.generator(conditions, origin)
+    labels = model.label_pyramid(onehot)
+    slots = [(v, attend.channel_attention(f)) for attend, v, f in zip(model.attention, styles, labels)]
+    return model.generator.paint_slots(slots, labels, origin)
 
 # %% ../../nbs/250_model.tiles.ipynb #8df0c196
 @torch.inference_mode()

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from ..base.labels import InputError, LabelSet, did_you_mean
-from ..base.weights import HUB_NAME, hub_folder
+from ..base.weights import HUB_NAME, all_finite, hub_folder
 from ..base.photos import MAX_SIDE
 from ..model.checkpoint import load_synthesizer, read_config
 from ..model.external import find_segmenter
@@ -81,7 +81,7 @@ def load_painter(
     except (RuntimeError, MemoryError) as e:
         raise InputError(f"{folder/'config.json'}: no network can be built from it ({' '.join(str(e).split())[:100]})") from None
     if meta['size'] > MAX_SIDE: raise InputError(f"{folder/'config.json'}: size is {meta['size']}; it must be at most {MAX_SIDE}")
-    broken = next((k for k, v in model.state_dict().items() if v.is_floating_point() and not v.isfinite().all()), None)
+    broken = next((k for k, v in model.state_dict().items() if v.is_floating_point() and not all_finite(v)), None)
     if broken: raise InputError(f"{folder/'model.safetensors'}: damaged, {broken} is not finite")
     return fold_spectral_norm(model), label_set, meta
 

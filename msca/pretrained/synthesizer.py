@@ -18,6 +18,7 @@ from PIL import Image, ImageOps
 
 from ..base.labels import InputError, LabelSet, colorize
 from ..data.scene import Scene, load_photo, tensor_to_image
+from ..model.folded import find_precision, fold, weights_version
 from ..model.synthesizer import SceneSynthesizer, join_styles
 from ..model.tiles import cut_tiles, encode_in_tiles, paint_in_tiles
 from .inputs import ReadyExemplar, ReadyLayout
@@ -43,9 +44,12 @@ class Synthesizer:
         notice:str='',    # data and license in one line
         device='cpu',  # where it runs
         progress=None,  # wraps long loops, such as fastprogress's `progress_bar`
+        precision:str='auto',  # in which a CPU paints: 'float32', 'bfloat16', or 'auto', bfloat16 where the processor has it
     ):
+        find_precision(precision)
         self.model, self.label_set, self.size, self.segmenter = model.to(device), label_set, size, segmenter
         self.name, self.notice, self.device, self.progress = name, notice, torch.device(device), progress
+        self.precision, self._folded = precision, (None, None)
 
     @classmethod
     def load(cls,
@@ -54,15 +58,24 @@ class Synthesizer:
         vgg_weights='imagenet',  # for models with VGG-19 features: 'imagenet' or a local file
         quiet:bool=False,  # do not print the model's notice
         segmenter=None,  # in place of the model's own: callable (PIL photo → ids H×W), or the name of a model of transformers
+        precision:str='auto',  # in which a CPU paints: 'float32', 'bfloat16', or 'auto', bfloat16 where the processor has it
     ) -> 'Synthesizer':
         "Load a model. Nothing is unpickled, and nothing downloaded but a name on the Hub (and VGG-19, where a model uses it)."
         folder, device = model_folder(name_or_path), best_device(device)
         model, label_set, meta = load_painter(folder, vgg_weights)
         name = str(name_or_path) if is_on_hub(str(name_or_path)) else folder.resolve().name  # the Hub's cache: a hash
         self = cls(model, label_set, meta['size'], choose_segmenter(folder, label_set, device, segmenter), name,
-                   str(meta.get('notice') or ''), device)
+                   str(meta.get('notice') or ''), device, precision=precision)
         if self.notice and not quiet: print(f'msca: {self}', file=sys.stderr)
         return self
+
+    @property
+    def painter(self):
+        "The network that paints: on a CPU the model folded (notebook 236), anew when its weights are not those of before."
+        if self.device.type != 'cpu' or self.model.training: return self.model
+        state = self.model, weights_version(self.model), self.precision
+        if self._folded[0] != state: self._folded = state, fold(self.model, self.precision)
+        return self._folded[1]
 
     def __repr__(self):
         return f"model {self.name}, {len(self.label_set)} classes, size {self.size}" + (f'; {self.notice}' if self.notice else '')
@@ -132,8 +145,8 @@ def encode(self:Synthesizer,
     "Take from an exemplar all that painting needs of it, once."
     if isinstance(exemplar, Style): return _checked_style(self, exemplar, exemplar_layout, size)
     ready = self.read_exemplar(exemplar, exemplar_layout, size, classes, palette)
-    if ready.ids.size > ONE_PASS: scales = encode_in_tiles(self.model, ready.photo, ready.ids, cut_tiles(*ready.ids.shape), self.progress)
-    else: scales = self.model.encode(*ready.tensors(self.device))
+    if ready.ids.size > ONE_PASS: scales = encode_in_tiles(self.painter, ready.photo, ready.ids, cut_tiles(*ready.ids.shape), self.progress)
+    else: scales = self.painter.encode(*ready.tensors(self.device))
     return Style(scales, self.model, ready.name)
 
 def _checked_style(self, style, exemplar_layout, size):
@@ -164,7 +177,7 @@ def _batches(layouts):
 def _paint_together(self, layouts, styles):
     "One pass."
     onehot, mask = (torch.cat(t) for t in zip(*(layout.tensors(self.device) for layout in layouts)))
-    painted, (h, w) = self.model.paint(onehot, join_styles([style.scales for style in styles]), mask), layouts[0].size
+    painted, (h, w) = self.painter.paint(onehot, join_styles([style.scales for style in styles]), mask), layouts[0].size
     return [tensor_to_image(picture) for picture in painted[..., :h, :w].cpu()]
 
 def _paint_each(self, layouts, styles):
@@ -173,7 +186,7 @@ def _paint_each(self, layouts, styles):
     for batch in self.progress(batches) if self.progress and len(batches) > 1 else batches:
         layout, style = layouts[batch[0]], styles[batch[0]]
         if layout.ids.size <= ONE_PASS: pictures = _paint_together(self, [layouts[i] for i in batch], [styles[i] for i in batch])
-        else: pictures = [paint_in_tiles(self.model, layout.ids, layout.size, style.scales,
+        else: pictures = [paint_in_tiles(self.painter, layout.ids, layout.size, style.scales,
                                          progress=self.progress if len(batches) == 1 else None)]
         for i, picture in zip(batch, pictures): out[i] = picture
     return out
@@ -245,9 +258,9 @@ def interpolate(self:Synthesizer,
     if weights is None: weights = [path_weights(f, len(exemplars)) for f in factors]
     styles = [style.scales for style in _encode_each(self, exemplars, exemplar_layouts)]
     steps = self.progress(weights) if self.progress and len(weights) > 1 else weights
-    if ready.ids.size > ONE_PASS: return [paint_panorama(self.model, ready.unpadded, styles, weights=w_j) for w_j in steps]
-    target, (h, w) = read_target(self.model, *ready.tensors(self.device)), ready.size
-    return [tensor_to_image(interpolate_styles(self.model, target, styles, w_j)[0, :, :h, :w]) for w_j in steps]
+    if ready.ids.size > ONE_PASS: return [paint_panorama(self.painter, ready.unpadded, styles, weights=w_j) for w_j in steps]
+    target, (h, w) = read_target(self.painter, *ready.tensors(self.device)), ready.size
+    return [tensor_to_image(interpolate_styles(self.painter, target, styles, w_j)[0, :, :h, :w]) for w_j in steps]
 
 @patch
 def interpolate_space(self:Synthesizer,
@@ -262,8 +275,8 @@ def interpolate_space(self:Synthesizer,
     h, w = ready.size
     masks = F.interpolate(torch.as_tensor(np.asarray(masks, dtype=np.float32))[None], (h, w), mode='bilinear')[0]
     styles = [style.scales for style in _encode_each(self, exemplars, exemplar_layouts)]
-    if ready.ids.size > ONE_PASS: return paint_panorama(self.model, ready.unpadded, styles, normalized_masks(masks, len(styles)).numpy())
-    return tensor_to_image(mix_in_space(self.model, read_target(self.model, *ready.tensors(self.device)), styles, masks)[0, :, :h, :w])
+    if ready.ids.size > ONE_PASS: return paint_panorama(self.painter, ready.unpadded, styles, normalized_masks(masks, len(styles)).numpy())
+    return tensor_to_image(mix_in_space(self.painter, read_target(self.painter, *ready.tensors(self.device)), styles, masks)[0, :, :h, :w])
 
 # %% ../../nbs/820_pretrained.synthesizer.ipynb #7b9fc9ce
 @patch
@@ -277,7 +290,7 @@ def extrapolate(self:Synthesizer,
 ) -> Image.Image:
     "Paint a large layout as a blend of windows of the training size (the paper's way)."
     ids, style = _whole_layout(self, layout, size).unpadded, self.encode(exemplar, exemplar_layout)
-    return blend_windows(self.model, ids, style.scales, self.size, n_random, seed, self.progress)
+    return blend_windows(self.painter, ids, style.scales, self.size, n_random, seed, self.progress)
 
 @patch
 def panorama(self:Synthesizer,
@@ -288,7 +301,7 @@ def panorama(self:Synthesizer,
 ) -> Image.Image:
     "Paint a layout of any size as one pass would, in bounded memory and without seams."
     ids, style = _whole_layout(self, layout, size).unpadded, self.encode(exemplar, exemplar_layout)
-    return paint_panorama(self.model, ids, [style.scales], progress=self.progress)
+    return paint_panorama(self.painter, ids, [style.scales], progress=self.progress)
 
 def _whole_layout(s, layout, size):
     "A layout at a size given as (height, width), or at its own."

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from ..base.labels import InputError
-from ..model.attention import MaskedSpatialChannelAttention, RegionalStyles, global_average
+from ..model.attention import MaskedSpatialChannelAttention, RegionalStyles, global_average, mix_slots
 from ..model.class_codes import ClassCodes
 from ..model.features import N_SCALES, check_sides
 from ..model.synthesizer import VARIANTS, SceneSynthesizer, SynthesizerConfig, register_variant
@@ -123,15 +123,15 @@ class LabelAlignment(MaskedSpatialChannelAttention):
         return RegionalStyles(self.aggregate(image_features, self.alpha(exemplar_onehot)),
                               image_features.new_zeros(image_features.shape[0], self.n_slots), global_average(exemplar_labels))
 
-    def distribute(self,
+    def address(self,
         styles:RegionalStyles,  # of one exemplar for each target
         target_labels:torch.Tensor,  # F_c1: B×M×H'×W'
         target_mask:torch.Tensor,  # B×1×H'×W', 0 on padding; None: there is none
         target_onehot:torch.Tensor,  # c1 at this scale: B×(S+1)×H'×W'
-    ) -> tuple:  # (F_x1: B×N×H'×W' float32, β, gate)
+    ) -> tuple:  # (gated style vectors B×N×(S+1) float32, β, gate)
         "Every target pixel gets the gated style of its own class."
-        beta, gate = target_onehot.float(), self.gate(target_labels, styles.labels[..., None, None], target_mask)
-        return torch.einsum('bnk,bkhw->bnhw', styles.vectors*gate.float()[:, None], beta), beta, gate
+        gate = self.gate(target_labels, styles.labels[..., None, None], target_mask)
+        return styles.vectors*gate.float()[:, None], target_onehot.float(), gate
 
     def forward(self,
         image_features:torch.Tensor,  # F_x2: B×N×H×W
@@ -143,8 +143,8 @@ class LabelAlignment(MaskedSpatialChannelAttention):
     ) -> tuple:  # (F_x1: B×N×H'×W', α, β, gate)
         "Both halves."
         styles = self.encode(image_features, exemplar_labels, exemplar_onehot)
-        out, beta, gate = self.distribute(styles, target_labels, target_mask, target_onehot)
-        return out.to(image_features.dtype), self.alpha(exemplar_onehot), beta, gate
+        vectors, beta, gate = self.address(styles, target_labels, target_mask, target_onehot)
+        return mix_slots(vectors, beta).to(image_features.dtype), self.alpha(exemplar_onehot), beta, gate
 
     def spatial_logits(self,
         *features:torch.Tensor,  # unused
@@ -192,15 +192,15 @@ class AlignedSynthesizer(SceneSynthesizer):
         inputs = zip(self.attention, image_features, label_features, label_scales(exemplar_onehot))
         return [align.encode(*features) for align, *features in inputs]
 
-    def distribute(self,
+    def address(self,
         style:list,  # `RegionalStyles` per scale
         label_features:list,  # F_c1 per scale
         masks:list,  # per scale B×1×H'×W', 0 on padding; or None
         target_onehot:torch.Tensor,  # c1: B×(S+1)×H'×W'
-    ) -> list:  # F_x1 per scale
+    ) -> list:  # per scale (gated style vectors, β)
         "The target's half."
         inputs = zip(self.attention, style, label_features, masks, label_scales(target_onehot))
-        return [align.distribute(*features)[0] for align, *features in inputs]
+        return [align.address(*features)[:2] for align, *features in inputs]
 
     def class_codes(self,
         exemplar_image:torch.Tensor,  # x2: B×3×H×W in [-1, 1]

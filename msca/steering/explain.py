@@ -15,11 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from fastcore.basics import patch
-from matplotlib.figure import Figure
-from matplotlib.patches import PathPatch, Rectangle
-from matplotlib.path import Path as Outline
 from PIL import Image
-from scipy.cluster import hierarchy
 
 from ..base.files import write_whole
 from ..base.labels import UNLABELLED, InputError, LabelSet, one_hot, resize_labels
@@ -130,14 +126,19 @@ def _ids(onehot):
     return torch.where(ids == onehot.shape[1]-1, UNLABELLED, ids).byte().cpu().numpy()
 
 # %% ../../nbs/500_steering.explain.ipynb #0f5cae0a
+def _figure(width, height):
+    "A figure in inches. Its library is imported where something is drawn: painting a picture does without."
+    from matplotlib.figure import Figure
+    return Figure(figsize=(width, height), dpi=80, layout='constrained')
+
 @patch
 def slots(self:Explanation,
     scale:int=0,  # 0…4
     columns:int=4,  # pairs side by side
-) -> Figure:
+):  # matplotlib figure
     "All slots of one scale: α over the exemplar beside β over the target, one color a slot, with the gate's value (Fig. 6)."
     rows = -(-self.maps[scale].gate.shape[1]//columns)
-    fig = Figure(figsize=(7.2, 1.12*rows+.3), dpi=80, layout='constrained')
+    fig = _figure(7.2, 1.12*rows+.3)
     _draw_slots(fig, self, scale, columns)
     return fig
 
@@ -203,6 +204,7 @@ def _draw_flow(
     smallest:float=.01,  # leave out classes below this share
 ):
     "A flow chart: exemplar classes at the left, target classes at the right, bands as wide as what flows."
+    from matplotlib import patches
     mass = np.asarray(mass, dtype=float)/max(np.sum(mass), 1e-20)
     kept = [[i for i in np.argsort(-mass.sum(1-side)) if mass.sum(1-side)[i] >= smallest] for side in (0, 1)]
     place = np.zeros(len(mass))
@@ -212,7 +214,7 @@ def _draw_flow(
     for side, (ids, ys) in enumerate(zip(kept, tops)):
         for i, y in zip(ids, ys):
             height, color = mass.sum(1-side)[i], np.array(label_set.palette[i])/255
-            ax.add_patch(Rectangle((side-.04*(1-side), y), .04, height, fc=color, ec='0.3', lw=.5))
+            ax.add_patch(patches.Rectangle((side-.04*(1-side), y), .04, height, fc=color, ec='0.3', lw=.5))
             ax.text((-.07, 1.07)[side], y+height/2, label_set.classes[i], fontsize=7, ha=('right', 'left')[side], va='center')
     left, right = ({i: y for i, y in zip(ids, ys)} for ids, ys in zip(kept, tops))
     for t in kept[1]:
@@ -228,18 +230,20 @@ def _stack(heights, gap=.025):
 
 def _band(y0, y1, width, color):
     "A band of constant vertical width from (0, y0) to (1, y1)."
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path
     xs = np.linspace(0, 1, 25)
     ease = xs*xs*(3-2*xs)
     upper = np.stack([xs, y0+(y1-y0)*ease], 1)
-    return PathPatch(Outline(np.concatenate([upper, (upper+[0, width])[::-1]])), fc=color, ec='none', alpha=.55)
+    return PathPatch(Path(np.concatenate([upper, (upper+[0, width])[::-1]])), fc=color, ec='none', alpha=.55)
 
 # %% ../../nbs/500_steering.explain.ipynb #0334271e
 @patch
 def summary(self:Explanation,
     scale:int=0,  # 0…4
-) -> Figure:
+):  # matplotlib figure
     "Which exemplar region styles which target region: pictures, regions in the slots' colors, and the flow between classes (Fig. 6)."
-    fig = Figure(figsize=(7.2, 3.4), dpi=80, layout='constrained')
+    fig = _figure(7.2, 3.4)
     _draw_summary(fig, self, scale)
     return fig
 
@@ -258,10 +262,10 @@ def _draw_summary(fig, told, scale):
 @patch
 def figure(self:Explanation,
     scale:int=0,  # 0…4
-) -> Figure:
+):  # matplotlib figure
     "Summary and slots of one scale on one page."
     rows = -(-self.maps[scale].gate.shape[1]//4)
-    fig = Figure(figsize=(7.2, 3.7+1.12*rows), dpi=80, layout='constrained')
+    fig = _figure(7.2, 3.7+1.12*rows)
     top, bottom = fig.subfigures(2, 1, height_ratios=(3.4, 1.12*rows+.3))
     _draw_summary(top, self, scale)
     _draw_slots(bottom, self, scale)
@@ -269,7 +273,7 @@ def figure(self:Explanation,
 
 # %% ../../nbs/500_steering.explain.ipynb #ee56bd38
 def figure_image(
-    fig:Figure,  # any figure
+    fig,  # any matplotlib figure
     dpi:int=None,  # dots an inch; None: the figure's own
 ) -> Image.Image:  # RGB
     "Draw a figure into a picture."
@@ -352,11 +356,11 @@ def scene_pairs(
 @patch
 def figure(self:TransferMatrix,
     n:int=20,  # most frequent classes to show
-) -> Figure:
+):  # matplotlib figure
     "The transfer matrix as a picture: exemplar classes down, target classes across."
     ids = self.most_frequent(n)
     side = 2.2 + .2*len(ids)
-    fig = Figure(figsize=(side+.6, side), dpi=80, layout='constrained')
+    fig = _figure(side+.6, side)
     ax = fig.subplots()
     shown = ax.imshow(self.matrix()[np.ix_(ids, ids)], cmap='RdYlBu_r', vmin=0, vmax=1)
     ax.set_xticks(range(len(ids)), self.names(ids), rotation=90, fontsize=8)
@@ -395,16 +399,18 @@ def tree(self:TransferMatrix,
     linkage:str='average',  # scipy's name of the clustering
 ) -> tuple:  # (scipy linkage matrix, class names)
     "Hierarchical clustering of the classes by whom they can style."
+    from scipy.cluster import hierarchy
     ids = self.most_frequent(n)
     return hierarchy.linkage(class_features(self.matrix()[np.ix_(ids, ids)]), linkage), self.names(ids)
 
 @patch
 def tree_figure(self:TransferMatrix,
     n:int=25,  # most frequent classes
-) -> Figure:
+):  # matplotlib figure
     "The dendrogram of classes (Fig. 12)."
+    from scipy.cluster import hierarchy
     tree, names = self.tree(n)
-    fig = Figure(figsize=(5.4, .8+.17*len(names)), dpi=80, layout='constrained')
+    fig = _figure(5.4, .8+.17*len(names))
     ax = fig.subplots()
     hierarchy.dendrogram(tree, labels=names, orientation='left', ax=ax, leaf_font_size=8,
                          color_threshold=.6*tree[:, 2].max(), above_threshold_color='0.6')

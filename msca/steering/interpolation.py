@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TargetLabels', 'read_target', 'simplex_weights', 'mixture_shares', 'gated_styles', 'paint_styles',
-           'interpolate_styles', 'path_weights', 'contact_sheet', 'corner_weights', 'save_animation']
+           'interpolate_styles', 'path_weights', 'contact_sheet', 'corner_weights']
 
 # %% ../../nbs/510_steering.interpolation.ipynb #4f8750e2
 from typing import NamedTuple
@@ -14,7 +14,6 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from ..base.files import write_whole
 from ..base.labels import InputError
 from ..model.attention import global_average
 
@@ -82,13 +81,12 @@ def paint_styles(
     origin:tuple=None,  # (row, column) of the corner where this is a window of a larger picture: where its noise is taken from
 ) -> torch.Tensor:  # 1×3×H'×W' in [-1, 1]
     "Paint a layout with given style vectors, everywhere alike or by masks (Eq. 7–8, then SPADE)."
-    conditions = []
+    slots = []
     for i, (attend, f, vectors) in enumerate(zip(model.attention, features, zip(*styles))):
-        beta, m = attend.channel_attention(f), None if masks is None else F.avg_pool2d(masks, 2**i)
-        read = [torch.einsum('bnk,bkhw->bnhw', v, beta) for v in vectors]
-        fx1 = read[0] if m is None else sum(m[:, j:j+1]*r for j, r in enumerate(read))
-        conditions.append(torch.cat([fx1.to(f.dtype), f], 1))
-    return model.generator(conditions, origin)
+        beta = attend.channel_attention(f)
+        if masks is not None: beta = (F.avg_pool2d(masks, 2**i)[:, :, None]*beta[:, None]).flatten(1, 2)  # J·K slots instead of K
+        slots.append((torch.cat(vectors, 2), beta))
+    return model.generator.paint_slots(slots, features, origin)
 
 def interpolate_styles(
     model,  # a `SceneSynthesizer` in eval mode
@@ -129,17 +127,3 @@ def corner_weights(
     at = lambda i, n: i/(n-1) if n > 1 else .5
     ys, xs = [at(i, rows) for i in range(rows)], [at(j, columns) for j in range(columns)]
     return [[((1-y)*(1-x), (1-y)*x, y*(1-x), y*x) for x in xs] for y in ys]
-
-# %% ../../nbs/510_steering.interpolation.ipynb #a56c4a4f
-def save_animation(
-    frames:list,  # PIL images of one size
-    path,  # file ending in .gif or .webp
-    fps:float=12,  # frames a second
-    there_and_back:bool=True,  # append the frames in reverse order, so that the loop closes
-):
-    "Write an endless animation, whole or not at all."
-    kind = {'.gif': 'GIF', '.webp': 'WEBP'}.get('.'+str(path).rsplit('.', 1)[-1].lower())
-    if kind is None: raise InputError(f"{path}: unknown animation format; end the name in .gif or .webp")
-    frames = [f.convert('RGB') for f in frames]
-    if there_and_back: frames = frames+frames[-2:0:-1]
-    with write_whole(path) as part: frames[0].save(part, kind, save_all=True, append_images=frames[1:], duration=round(1000/fps), loop=0)

@@ -1,0 +1,72 @@
+"What makes painting fast stays, and changes no picture: the folded form, and what is not imported to paint."
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from msca.base.labels import InputError
+from msca.data.render import procedural_scene
+from msca.data.scene import indexed_image
+from msca.model.folded import FoldedGenerator, native_precision
+from msca.pretrained.synthesizer import Synthesizer
+
+HEAVY = ('fastai', 'matplotlib', 'pandas', 'scipy', 'sklearn', 'sympy', 'torchvision', 'IPython', 'ipywidgets')  # not needed to paint
+
+
+@pytest.fixture(scope='module')
+def files(tmp_path_factory):
+    folder, (a, b) = tmp_path_factory.mktemp('fast'), (procedural_scene(i, 64) for i in (3, 4))
+    indexed_image(a.labels, a.label_set).save(folder/'layout.png')
+    b.image.save(folder/'photo.png')
+    return folder
+
+
+def imported(code, folder):
+    "Which of the heavy packages a fresh process has imported after some lines of Python."
+    code += f"\nimport sys\nprint('imported:', *(name for name in {HEAVY} if name in sys.modules))"
+    done = subprocess.run([sys.executable, '-c', code], cwd=folder, capture_output=True, text=True, check=True)
+    return done.stdout.rpartition('imported:')[2].split()
+
+
+def test_a_picture_needs_no_heavy_imports(files):
+    command = ['synth', '--layout', 'layout.png', '--exemplar', 'photo.png', '--size', '64', '--device', 'cpu', '--out', 'out.png']
+    assert imported(f"from msca.commands.cli import main\nassert main({command}) in (0, None)", files) == []
+    assert (files/'out.png').exists()
+    assert imported("from msca.commands.cli import build_parser\nbuild_parser()\nimport sys\nassert 'torch' not in sys.modules", files) == []
+
+
+def test_a_drawing_imports_what_it_draws_with(files):
+    "Else the test above could not fail."
+    assert 'matplotlib' in imported("import matplotlib.figure", files)
+
+
+@pytest.mark.parametrize('name', ['scenes-256', 'scenes-256-v1', 'procedural-128'])
+def test_precisions_paint_the_same_picture(name):
+    a, b = procedural_scene(11, 96), procedural_scene(12, 80)
+    painters = {p: Synthesizer.load(name, 'cpu', quiet=True, precision=p) for p in ('float32', 'bfloat16')}
+    s = painters['float32']
+    style, layout = s.encode(b, size=0), s.read_layout(a.labels, (90, 75))
+    assert isinstance(s.painter.generator, FoldedGenerator)
+    tensors = layout.tensors()
+    with torch.inference_mode():
+        wanted = s.model.paint(tensors[0], s.model.encode(*s.read_exemplar(b, size=0).tensors()), tensors[1])
+        exact, rounded = (p.painter.paint(tensors[0], style.scales, tensors[1]) for p in painters.values())
+    assert (exact-wanted).abs().max() < 1e-4
+    assert 0 < (rounded-wanted).abs().mean()*127.5 < 1
+
+
+def test_a_changed_model_is_folded_anew():
+    s, a, b = Synthesizer.load('procedural-128', 'cpu', quiet=True), procedural_scene(1, 64), procedural_scene(2, 64)
+    first, painter = np.asarray(s(a, b, size=64), int), s.painter
+    assert s.painter is painter
+    with torch.no_grad(): s.model.generator.end.bias[0] += 1
+    assert s.painter is not painter and (np.asarray(s(a, b, size=64), int)-first)[..., 0].mean() > 10
+    s.model.train()
+    assert s.painter is s.model
+
+
+def test_unknown_precisions_are_refused():
+    with pytest.raises(InputError, match='float32, bfloat16'): Synthesizer.load('procedural-128', 'cpu', quiet=True, precision='half')
+    assert native_precision() in ('float32', 'bfloat16')
