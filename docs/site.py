@@ -87,7 +87,7 @@ def write_tutorials():
     for path in sorted((DOCS/'tutorials').glob('*.ipynb')):
         nb = as_page(path)
         for cell in nb.cells:
-            if cell.cell_type == 'markdown': cell.source = relink(re.sub(r'\[!\[([^\]]*)\]\([^)]*\)\]', r'[\1]', cell.source))
+            if cell.cell_type == 'markdown': cell.source = relink(re.sub(r'\[!\[([^\]]*)\]\([^)]*\)\]', r'[\1]', cell.source).replace('](../../nbs/images/', '](../notebooks/images/'))
         nb.cells[1].metadata['tags'] = ['hide-input']
         nbformat.write(nb, folder/path.name)
         titles[path.stem] = ' '.join(nb.cells[0].source.split('\n\n')[-1].split())

@@ -160,6 +160,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'msca.base.files._reason': ('base.files.html#_reason', 'msca/base/files.py'),
                                  'msca.base.files._take': ('base.files.html#_take', 'msca/base/files.py'),
                                  'msca.base.files._to_8_bit': ('base.files.html#_to_8_bit', 'msca/base/files.py'),
+                                 'msca.base.files.check_archive': ('base.files.html#check_archive', 'msca/base/files.py'),
                                  'msca.base.files.folder_lock': ('base.files.html#folder_lock', 'msca/base/files.py'),
                                  'msca.base.files.read_json': ('base.files.html#read_json', 'msca/base/files.py'),
                                  'msca.base.files.regular_file': ('base.files.html#regular_file', 'msca/base/files.py'),
