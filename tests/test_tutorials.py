@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT/'docs'))
-import tutorials  # noqa: E402
+import tutorials
 
 TINY = {'train-on-your-photos': "photos, size, epochs, segmenter_epochs, data = 16, 32, '1,1', 1, 'photos'", 'paint-in-the-app': 'size = 64',
         'read-the-attention': 'size = 64', 'reproduce-the-table': "updates, photos, size, models = 3, 16, 32, 'gap'",
@@ -23,7 +23,7 @@ def test_every_tutorial_is_known_and_has_its_badge_and_its_first_cell():
         assert nb == tutorials.stamped(path), 'python docs/tutorials.py'
         assert f'/blob/main/docs/tutorials/{path.name})' in nb.cells[0].source and f'git+{tutorials.git_url()}' in nb.cells[1].source
         assert sum('settings' in c.metadata.get('tags', []) for c in nb.cells) == 1
-        assert path.stat().st_size < 500_000 and all(c.outputs or c.execution_count for c in nb.cells if c.cell_type == 'code')
+        assert path.stat().st_size < 500_000 and sum(bool(c.get('outputs')) for c in nb.cells) >= 2
         assert str(ROOT) not in json.dumps(nb)
 
 
