@@ -35,8 +35,9 @@ def badge(path):
 def install():
     "The first code cell."
     return f'''# in Colab, or wherever msca is not installed yet
-try: import msca
-except ImportError:
+from importlib.util import find_spec
+
+if find_spec('msca') is None:
     %pip install --quiet "msca[app,evidence] @ git+{git_url()}"'''
 
 
