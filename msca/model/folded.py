@@ -191,6 +191,7 @@ class FoldedGenerator(nn.Module):
     ):
         super().__init__()
         self.start, self.noise, self.upsampling = generator.start, generator.noise, generator.upsampling
+        self._of = lambda: generator  # no part of this one
         self.padding, self.dtype = padding, dtype
         self.blocks = nn.ModuleList(FoldedBlock(block, padding, dtype) for block in generator.blocks)
         self.end = FoldedConv(generator.end.weight, generator.end.bias, dtype)
@@ -228,7 +229,7 @@ class FoldedGenerator(nn.Module):
         for i in reversed(range(N_SCALES)):
             (vectors, maps), block = conditions[i], self.blocks[i]
             if x is None: x = self._start(vectors, maps)
-            if self.noise: maps = [*maps, _noise(*(c >> i for c in origin or (0, 0)), *maps[0].shape[1:3], i, self.noise)]
+            if self.noise: maps = [*maps, _noise(*(a+b >> i for a, b in zip(origin or (0, 0), self._of().corner)), *maps[0].shape[1:3], i, self.noise)]
             x = block(x, self._joined(maps), self._weight(block.shared, vectors))
             if i: x = _last(F.interpolate(_first(x), scale_factor=2, mode=self.upsampling))
         x = self._joined([x])

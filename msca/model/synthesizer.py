@@ -160,7 +160,7 @@ def place_noise(
 ) -> bool:  # whether the model has noise
     "Let pictures lie on another place of the plane of noise."
     corner = torch.randint(2**16, (2,), generator=torch.Generator().manual_seed(seed))*STRIDE*(seed > 0)
-    painters = [m for m in model.modules() if isinstance(m, SPADEGenerator)]
+    painters = [m for m in model.modules() if hasattr(m, 'corner')]  # in every form that the generator is kept in
     for painter in painters: painter.corner = tuple(corner.tolist())
     return any(painter.noise for painter in painters)
 
