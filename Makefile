@@ -54,6 +54,10 @@ gpu-pack: $(VENV)/ready
 	$(BIN)/python benchmarks/gpu_pack.py --data "$$MSCA_DATA" --perceptual-weights $(WEIGHTS)/vgg19_small16x_fp16.npz \
 		--backbone-weights $(WEIGHTS)/efficientnet_lite0_fp16.npz --out gpu-pack
 
+# work, time and memory of everything, beside an earlier commit, SPADE and dense attention: results/bench.json
+bench: $(VENV)/ready
+	$(BIN)/python benchmarks/bench.py --out results/bench.json
+
 # how the package is cut, beside what it was
 figures: $(VENV)/ready
 	$(BIN)/python tools/figures.py

@@ -13,6 +13,7 @@ extras = {name: cfg[f"{name}_requirements"].split() for name in ("app", "evidenc
 
 setup(
     name=cfg["lib_name"], version=cfg["version"], description=cfg["description"], author=cfg["author"],
+    project_urls={} if "OWNER" in cfg["git_url"] else {"Source": cfg["git_url"]},  # the address comes with the first publication
     license=cfg["license"], keywords=cfg["keywords"].split(),
     long_description=(Path(__file__).parent / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",

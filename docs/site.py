@@ -87,8 +87,11 @@ def write_tutorials():
     for path in sorted((DOCS/'tutorials').glob('*.ipynb')):
         nb = as_page(path)
         for cell in nb.cells:
-            if cell.cell_type == 'markdown': cell.source = relink(re.sub(r'\[!\[([^\]]*)\]\([^)]*\)\]', r'[\1]', cell.source))
+            if cell.cell_type != 'markdown': continue
+            linked = re.sub(r'\[!\[([^\]]*)\]\([^)]*\)\]', r'[\1]', cell.source)
+            cell.source = relink(linked.replace('](../../nbs/images/', '](../notebooks/images/'))
         nb.cells[1].metadata['tags'] = ['hide-input']
+        nb.metadata.language_info = dict(name='python', pygments_lexer='ipython3')  # lines that begin with ! or %
         nbformat.write(nb, folder/path.name)
         titles[path.stem] = ' '.join(nb.cells[0].source.split('\n\n')[-1].split())
     rows = '\n'.join(f'- [{nbformat.read(folder/f"{name}.ipynb", as_version=4).cells[0].source.splitlines()[0][2:]}]({name}.ipynb): {about}' for name, about in titles.items())

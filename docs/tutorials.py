@@ -3,12 +3,16 @@
 The address stands in settings.ini (`git_url`); every tutorial has a badge that opens it in Colab, and a first cell that installs msca there.
 """
 import argparse
+import base64
 import configparser
+import io
+import re
 import sys
 import tempfile
 from pathlib import Path
 
 import nbformat
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT/'docs'/'tutorials'
@@ -31,8 +35,9 @@ def badge(path):
 def install():
     "The first code cell."
     return f'''# in Colab, or wherever msca is not installed yet
-try: import msca
-except ImportError:
+from importlib.util import find_spec
+
+if find_spec('msca') is None:
     %pip install --quiet "msca[app,evidence] @ git+{git_url()}"'''
 
 
@@ -45,13 +50,31 @@ def stamped(path):
     return nb
 
 
+NOISE = re.compile(r'\d% \[\d+/\d+|^\s*█*\s*$|^Downloading: |\[\d+/\d+ [\d:]+<')  # bars that a terminal overwrites
+
+
+def small(output, limit=40_000):
+    "An output without bars, whose picture is a JPEG where it would be large as a PNG."
+    if 'text' in output: output['text'] = '\n'.join(line.rstrip() for line in re.split(r'[\r\n]+', output['text']) if not NOISE.search(line))
+    data = output.get('data', {})
+    if len(data.get('image/png', '')) > limit:
+        buffer = io.BytesIO()
+        Image.open(io.BytesIO(base64.b64decode(data.pop('image/png')))).convert('RGB').save(buffer, 'JPEG', quality=85, optimize=True)
+        data['image/jpeg'] = base64.b64encode(buffer.getvalue()).decode()
+
+
 def run(nb, folder, settings=None):
     "Execute a tutorial in a folder; the cell tagged `settings` is replaced where other settings are given."
     from nbclient import NotebookClient
     for cell in nb.cells:
         if settings and 'settings' in cell.metadata.get('tags', []): cell.source = settings
-    NotebookClient(nb, timeout=1200, kernel_name='python3', resources={'metadata': {'path': str(folder)}}).execute()
-    for cell in nb.cells: cell.metadata.pop('execution', None)
+    NotebookClient(nb, timeout=1200, kernel_name='python3', resources={'metadata': {'path': str(folder)}}, store_widget_state=False).execute()
+    for cell in nb.cells:
+        cell.metadata.pop('execution', None)
+        for output in cell.get('outputs', []):
+            output.get('data', {}).pop('application/vnd.jupyter.widget-view+json', None)  # its picture stands in the text
+            small(output)
+    nb.metadata.pop('widgets', None)
     return nb
 
 

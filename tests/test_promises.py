@@ -318,3 +318,27 @@ print(' '.join(map(str, sizes)))
 '''
     sizes = [int(v) for v in str(peak_of(program, model)[-1]).split()]
     assert max(sizes) - sizes[0] < 40, sizes
+
+
+def test_check_shows_no_control_characters_of_names(tmp_path, capsys):
+    "A name cannot move the cursor, set a window's title or color the terminal."
+    from msca.commands.cli import main
+    from msca.data.datasets import ProceduralScenes, write_scenes
+    write_scenes(ProceduralScenes(8, 64), tmp_path/'photos')
+    (tmp_path/'photos'/'images'/'x\x1b]0;owned\x07.png').write_bytes(b'no picture')
+    main(['check', '--data', str(tmp_path/'photos')])
+    said = ''.join(capsys.readouterr())
+    assert 'owned' in said and all(line.isprintable() for line in said.split('\n'))
+
+
+def test_archives_are_measured_before_they_are_unpacked(tmp_path):
+    "As weights, as a state, as a file of the cache: one line, and no memory."
+    from zipfile import ZIP_DEFLATED, ZipFile
+
+    from msca.base.labels import InputError
+    from msca.base.weights import load_weights_file
+    from msca.data.cache import MappedArrays
+    from msca.learning.states import read_state
+    for name, read in (('w.npz', load_weights_file), ('w.pth', load_weights_file), ('training.0.pt', read_state), ('cache.zip', MappedArrays)):
+        with ZipFile(tmp_path/name, 'w', ZIP_DEFLATED) as z: z.writestr('a.npy', bytes(2**26))
+        with pytest.raises(InputError, match='would unpack to 67108864'): read(tmp_path/name)

@@ -23,7 +23,7 @@ def test_every_tutorial_is_known_and_has_its_badge_and_its_first_cell():
         assert nb == tutorials.stamped(path), 'python docs/tutorials.py'
         assert f'/blob/main/docs/tutorials/{path.name})' in nb.cells[0].source and f'git+{tutorials.git_url()}' in nb.cells[1].source
         assert sum('settings' in c.metadata.get('tags', []) for c in nb.cells) == 1
-        assert path.stat().st_size < 500_000 and all(c.outputs or c.execution_count for c in nb.cells if c.cell_type == 'code')
+        assert path.stat().st_size < 500_000 and sum(bool(c.get('outputs')) for c in nb.cells) >= 2
         assert str(ROOT) not in json.dumps(nb)
 
 

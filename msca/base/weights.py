@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from .files import regular_file
+from .files import check_archive, regular_file
 from .labels import InputError, plain_text
 
 # %% ../../nbs/040_base.weights.ipynb #625db8b1
@@ -35,6 +35,7 @@ def load_weights_file(
     "Tensors by name from a local file; `InputError` when it holds anything else. Nothing is unpickled."
     path = Path(path)
     regular_file(path, "a file of weights (.npz, .safetensors or .pth)")
+    check_archive(path)
     try: state = {'.npz': _read_npz, '.safetensors': load_file}.get(path.suffix, _read_pth)(path)
     except Exception as e:
         raise InputError(f"{path}: damaged, or holds something other than tensors, which is never unpickled; "

@@ -27,7 +27,7 @@ from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
 from ..base.schema import fingerprint
-from ..base.files import write_whole
+from ..base.files import check_archive, write_whole
 from ..base.labels import InputError
 
 # %% ../../nbs/180_data.cache.ipynb #7257d32c
@@ -101,6 +101,7 @@ class MappedArrays:
     ):
         self.path, self.rows = Path(path), rows
         try:
+            check_archive(path)
             with ZipFile(path) as z:
                 self.about, start = json.loads(z.read('about.json')), _start_of(z, 'arrays')
                 with z.open('shapes.npy') as f: self._shapes = np.load(f, allow_pickle=False)

@@ -210,7 +210,7 @@ def summary(self:DatasetReport) -> str:
     common = [f'{c} {s:.0%}' for c, s in self.classes.items()]
     seen = '' if self.seen == self.pairs else f'of {self.seen} looked at: '
     listed = ', '.join(common[:5]) + (', …' if len(common) > 5 else '')
-    return f'{self.path}: {self.pairs} photos, {seen}{len(common)} classes ({listed}), {self.unlabelled:.1%} unlabelled'
+    return plain_text(f'{self.path}: {self.pairs} photos, {seen}{len(common)} classes ({listed}), {self.unlabelled:.1%} unlabelled')
 
 @patch
 def to_dict(self:DatasetReport) -> dict:
@@ -246,7 +246,8 @@ def lines(
     same = [' = '.join(g) + ' (on both sides of the split)' * (g in self.straddling) for g in self.duplicates]
     body.append(f'  twice       {_listed(same, most) or "none"}')
     body.append(f'  alike       {self._alike_line(most)}')
-    return head + body + self._fault_lines(most) + [f'  note        {r.removeprefix(f"{self.path}: ")}' for r in self.remarks]
+    said = head + body + self._fault_lines(most) + [f'  note        {r.removeprefix(f"{self.path}: ")}' for r in self.remarks]
+    return [plain_text(line) for line in said]  # names may hold what would move a terminal's cursor
 
 @patch
 def _alike_line(self:DatasetReport, most):

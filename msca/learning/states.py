@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from ..base.files import write_whole
+from ..base.files import check_archive, write_whole
 from ..base.labels import InputError
 
 # %% ../../nbs/385_learning.states.ipynb #9dd1b46f
@@ -47,6 +47,7 @@ def read_state(
     path,  # a state's file
 ) -> dict:  # with its tensors on the CPU
     "Read a state; `InputError` when it is damaged or none."
+    check_archive(path)
     try:
         with zipfile.ZipFile(path) as file:
             if file.testzip() is not None: raise ValueError('checksum')
