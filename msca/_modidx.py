@@ -144,6 +144,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'msca.app.worker.Worker._pause': ('app.worker.html#worker._pause', 'msca/app/worker.py'),
                                  'msca.app.worker.Worker._run': ('app.worker.html#worker._run', 'msca/app/worker.py'),
                                  'msca.app.worker.Worker._tell': ('app.worker.html#worker._tell', 'msca/app/worker.py'),
+                                 'msca.app.worker.Worker.end': ('app.worker.html#worker.end', 'msca/app/worker.py'),
                                  'msca.app.worker.Worker.submit': ('app.worker.html#worker.submit', 'msca/app/worker.py'),
                                  'msca.app.worker.Worker.wait': ('app.worker.html#worker.wait', 'msca/app/worker.py'),
                                  'msca.app.worker._Request': ('app.worker.html#_request', 'msca/app/worker.py'),

@@ -6,6 +6,7 @@
 __all__ = ['one_line', 'Worker', 'Exemplar', 'Look', 'class_shares', 'shared_part', 'opening']
 
 # %% ../../nbs/600_app.worker.ipynb #5b9796cd
+import atexit
 import threading
 import time
 from dataclasses import dataclass
@@ -36,7 +37,9 @@ class Worker:
     "One thread that computes for many views; of every view's requests only the newest counts."
     def __init__(self):
         self.changed, self.newest, self.waiting, self.busy = threading.Condition(), {}, {}, False
+        self.ended = False
         threading.Thread(target=self._run, daemon=True, name='msca-worker').start()
+        atexit.register(self.end)
 
     def submit(self,
         view,  # whose request it is, anything hashable; an earlier request of the same view is dropped
@@ -57,6 +60,12 @@ class Worker:
         "Wait until nothing is left to do."
         with self.changed: return self.changed.wait_for(lambda: not self.waiting and not self.busy, timeout)
 
+    def end(self):
+        "Begin nothing more, and wait for what is under way: a thread that computes while the interpreter ends would abort it."
+        with self.changed:
+            self.ended = True
+            self.changed.wait_for(lambda: not self.busy, 30)
+
     def _run(self):
         while True:
             with self.changed:
@@ -67,9 +76,9 @@ class Worker:
                 view = due[0]
             self._do(view, request)
 
-    def _due(self): return [view for view, request in self.waiting.items() if request.at <= time.monotonic()]
+    def _due(self): return [] if self.ended else [view for view, request in self.waiting.items() if request.at <= time.monotonic()]
 
-    def _pause(self): return min((max(0, request.at-time.monotonic()) for request in self.waiting.values()), default=None)
+    def _pause(self): return None if self.ended else min((max(0, request.at-time.monotonic()) for request in self.waiting.values()), default=None)
 
     def _do(self, view, request):
         try:
