@@ -292,7 +292,8 @@ def measure(sizes, repeats, folder):
     old = earlier_source(Path(folder)/'old')
     workers = {**({'2d49569': Worker('old', old)} if old else {}), 'plain': Worker('plain', ROOT),
                'float32': Worker('new', ROOT, 'float32'), 'auto': Worker('new', ROOT)}
-    jobs, two = {}, [1, 2] if (os.cpu_count() or 1) > 1 else [1]
+    idle = (os.cpu_count() or 1) - os.getloadavg()[0]
+    jobs, two = {}, [1, 2] if idle > 1.5 else [1]  # threads that wait for each other beside other programs tell nothing
     def take(name, size, forms=None, threads=1, n=repeats):
         chosen = {k: w for k, w in workers.items() if forms is None or k in forms}
         key = f'{name}, {size}, {threads} thread{"s" if threads > 1 else ""}'
