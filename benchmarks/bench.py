@@ -276,10 +276,12 @@ def draw(found, folder):
     left.set_yticks([k+.3 for k in range(len(rows))], [job.removesuffix(', 1 thread') for job in rows], fontsize=7)
     left.invert_yaxis()
     left.set_xlabel('processor time, first form = 1', fontsize=8)
-    left.legend(fontsize=7)
+    left.legend(fontsize=7, loc='lower center', bbox_to_anchor=(.4, 1), ncols=4, columnspacing=.8, handlelength=1)
     for kind in ('attention', 'dense_attention', 'attention_backward', 'dense_attention_backward'):
         points = [(int(job.split(', ')[1]), next(iter(r.values()))['cpu']*1e3) for job, r in found['jobs'].items() if job.split(', ')[0] == kind]
         if points: right.loglog(*zip(*points), marker='o', ms=3, label=kind.replace('_', ' '), ls='--' if 'dense' in kind else '-')
+    right.set_xticks((32, 64, 128, 256, 512), ('32', '64', '128', '256', '512'))
+    right.minorticks_off()
     right.set_xlabel('side of the map in pixels', fontsize=8)
     right.set_ylabel('milliseconds', fontsize=8)
     right.legend(fontsize=7)
