@@ -276,10 +276,12 @@ def draw(found, folder):
     left.set_yticks([k+.3 for k in range(len(rows))], [job.removesuffix(', 1 thread') for job in rows], fontsize=7)
     left.invert_yaxis()
     left.set_xlabel('processor time, first form = 1', fontsize=8)
-    left.legend(fontsize=7)
+    left.legend(fontsize=7, loc='lower center', bbox_to_anchor=(.4, 1), ncols=4, columnspacing=.8, handlelength=1)
     for kind in ('attention', 'dense_attention', 'attention_backward', 'dense_attention_backward'):
         points = [(int(job.split(', ')[1]), next(iter(r.values()))['cpu']*1e3) for job, r in found['jobs'].items() if job.split(', ')[0] == kind]
         if points: right.loglog(*zip(*points), marker='o', ms=3, label=kind.replace('_', ' '), ls='--' if 'dense' in kind else '-')
+    right.set_xticks((32, 64, 128, 256, 512), ('32', '64', '128', '256', '512'))
+    right.minorticks_off()
     right.set_xlabel('side of the map in pixels', fontsize=8)
     right.set_ylabel('milliseconds', fontsize=8)
     right.legend(fontsize=7)
@@ -292,7 +294,8 @@ def measure(sizes, repeats, folder):
     old = earlier_source(Path(folder)/'old')
     workers = {**({'2d49569': Worker('old', old)} if old else {}), 'plain': Worker('plain', ROOT),
                'float32': Worker('new', ROOT, 'float32'), 'auto': Worker('new', ROOT)}
-    jobs, two = {}, [1, 2] if (os.cpu_count() or 1) > 1 else [1]
+    idle = (os.cpu_count() or 1) - os.getloadavg()[0]
+    jobs, two = {}, [1, 2] if idle > 1.5 else [1]  # threads that wait for each other beside other programs tell nothing
     def take(name, size, forms=None, threads=1, n=repeats):
         chosen = {k: w for k, w in workers.items() if forms is None or k in forms}
         key = f'{name}, {size}, {threads} thread{"s" if threads > 1 else ""}'
