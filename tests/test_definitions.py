@@ -60,3 +60,14 @@ def test_contrast_is_texture_not_color(pretrainer):
     assert contrast(texture).mean() > .1
     for other in (texture+.5, -texture): assert torch.allclose(contrast(other), contrast(texture), atol=1e-5)
     assert torch.allclose(contrast(2*texture), 2*contrast(texture), atol=1e-5)
+
+
+def test_every_pixel_reads_its_slots_in_full_precision_under_autocast():
+    "einsum would be cast down although both of its inputs are float32."
+    from msca.model.attention import mix_slots
+    torch.manual_seed(0)
+    vectors, beta = torch.randn(2, 6, 5), torch.randn(2, 5, 7, 9).softmax(1)
+    with torch.autocast('cpu', torch.bfloat16):
+        assert torch.einsum('bnk,bkhw->bnhw', vectors, beta).dtype == torch.bfloat16   # what it would be
+        mixed = mix_slots(vectors, beta)
+    assert mixed.dtype == torch.float32 and torch.equal(mixed, mix_slots(vectors, beta))

@@ -110,8 +110,8 @@ def mix_slots(
     vectors:torch.Tensor,  # gated style vectors: B×N×K
     beta:torch.Tensor,  # B×K×H'×W'
 ) -> torch.Tensor:  # F_x1: B×N×H'×W'
-    "Every pixel reads its mixture of the style vectors (Eq. 8)."
-    return torch.einsum('bnk,bkhw->bnhw', vectors, beta)
+    "Every pixel reads its mixture of the style vectors (Eq. 8), in the vectors' precision whatever autocast says."
+    with torch.autocast(vectors.device.type, enabled=False): return torch.einsum('bnk,bkhw->bnhw', vectors, beta)
 
 @patch
 def distribute(self:MaskedSpatialChannelAttention,
