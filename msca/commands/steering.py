@@ -167,8 +167,7 @@ def extrapolate(args):
 
     from msca.base.files import save_image
     from msca.steering.extrapolation import insert_patch
-    if args.size: _tell_stretching(args.layout, *args.size)
-    s = open_model(args.model, args.device, segmenter=args.segmenter, seed=args.seed)
+    s, drawn = open_model(args.model, args.device, segmenter=args.segmenter, seed=args.seed), args.layout
     read_told_maps(args, s.label_set)
     exemplar = s.read_exemplar(args.exemplar, args.exemplar_layout, None, args.classes, args.palette)
     layout = s.read_layout(args.layout, args.size or 0, args.classes, args.palette)
@@ -176,6 +175,7 @@ def extrapolate(args):
     if args.keep_photo and (h > room[0] or w > room[1]):
         why = f'does not fit into a picture of {room[1]}×{room[0]}; --keep-photo needs a larger --size'
         raise InputError(f"{args.exemplar}: is read at {w}×{h} pixels and {why}")
+    if args.size: _tell_stretching(drawn, *args.size)
     picture = s.panorama(layout, exemplar) if args.seamless else s.extrapolate(layout, exemplar, seed=args.seed)
     if args.keep_photo: picture = insert_patch(picture, Image.fromarray(exemplar.photo))
     save_image(picture, args.out)
