@@ -218,7 +218,9 @@ def palm(b:LayoutBuilder, x, y, height):
         b.add('needles', [cx, cy-L*.05, mx, my-L*.07, tx, ty, mx, my+L*.14, cx, cy+L*.06], d, tone)
 
 @patch
-def tree(b:LayoutBuilder, x, y, height, conifer=.3): (b.conifer if b.rng.random() < conifer else b.broadleaf)(x, y, height)
+def tree(b:LayoutBuilder, x, y, height, conifer=.3):
+    "A conifer with the given probability, otherwise a broadleaf, standing on (x, y)"
+    (b.conifer if b.rng.random() < conifer else b.broadleaf)(x, y, height)
 
 # %% ../../nbs/110_data.shapes.ipynb #bedf83f3
 @patch
@@ -272,7 +274,9 @@ def person(b:LayoutBuilder, x, y, height=None):
 
 # %% ../../nbs/110_data.shapes.ipynb #57d0712f
 @patch
-def disc(b:LayoutBuilder, material, x, y, r, depth, tone=None): b.add(material, _around(x, y, 2*r, 2*r, np.ones(14)), depth, tone)
+def disc(b:LayoutBuilder, material, x, y, r, depth, tone=None):
+    "A disc of radius r around (x, y)"
+    b.add(material, _around(x, y, 2*r, 2*r, np.ones(14)), depth, tone)
 
 @patch
 def car_side(b:LayoutBuilder, x, y, length, facing=1):
