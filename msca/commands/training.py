@@ -20,10 +20,11 @@ from typing import Literal, get_args, get_origin
 
 from ..base.schema import Configuration, field_comments, number, read_value, whole
 from ..base.labels import SCENE_LABELS, InputError
-from .options import SEED, TRAINING_SIDE, CommandFailed, check_inputs, check_writable, device_name, progress_bar, show_first, whole_number
+from .options import (SEED, TRAINING_SIDE, CommandFailed, add_dataset_options, check_inputs, check_writable, device_name, progress_bar, show_first,
+                                   whole_number)
 from ..data.check import check_dataset
 from ..data.datasets import record_of, split_scenes, tell_changes
-from ..data.published import FORMATS, dataset_class, open_dataset, scenes_of_kind
+from ..data.published import dataset_class, open_dataset, scenes_of_kind
 from ..learning.recipe import MAY_CHANGE, RECIPES, LossWeights, TrainingConfig
 
 # %% ../../nbs/930_commands.training.ipynb #6ad8b87b
@@ -81,11 +82,6 @@ def _loss_weight(text):
     if name not in LOSSES: raise argparse.ArgumentTypeError(f"{text!r} is not LOSS=WEIGHT with one of {', '.join(LOSSES)}")
     return name, option_type(LOSSES[name])(weight)
 
-def _add_format(p):
-    p.add_argument('--format', choices=list(FORMATS), help='layout of the dataset (default: found by its folders)')
-    p.add_argument('--palette', metavar='FILE',
-                   help='colors in which the label maps are painted, as in msca synth (default: the maps hold ids)')
-
 def _add_start(start):
     start.add_argument('--init', metavar='MODEL', help='start from the synthesizer of this checkpoint or shipped model (msca models), with its size '
                                                        'and, where the classes are the same, its parser')
@@ -103,7 +99,7 @@ def _train_arguments(p):
     data.add_argument('--data', nargs='+', default=[], metavar='DIR',
                       help='datasets: COCO-Stuff, ADE20K or Cityscapes as published, or folders with images/, labels/ and classes.txt '
                            '(train.txt and val.txt may name the held-out photos)')
-    _add_format(data)
+    add_dataset_options(data)
     data.add_argument('--only', choices=['outdoor', 'indoor'],
                       help='of COCO-Stuff, only outdoor or indoor scenes, without photos of single objects')
     data.add_argument('--procedural', type=whole_number(0, 1_000_000), default=0, metavar='N', help='add N procedural scenes')
@@ -520,7 +516,7 @@ def _run(run, callbacks):
 # %% ../../nbs/930_commands.training.ipynb #7f1340b0
 def _check_arguments(p):
     p.add_argument('--data', required=True, metavar='DIR', help='the dataset, in one of the layouts that msca train reads')
-    _add_format(p)
+    add_dataset_options(p)
     p.add_argument('--labels', choices=['own', 'scenes'], default='own',
                    help="count the dataset's own classes, or the shared 17, matched by name (default: own)")
     p.add_argument('--size', type=TRAINING_SIDE, default=128, metavar='N',

@@ -100,7 +100,7 @@ def renew_spectral_norm(
             usual, was_training = norm.n_power_iterations, norm.training
             norm.n_power_iterations = iterations
             norm.train()
-            module.weight  # an access in training mode moves the vectors
+            _ = module.weight  # an access in training mode moves the vectors
             norm.train(was_training)
             norm.n_power_iterations = usual
     return model
