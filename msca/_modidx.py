@@ -256,6 +256,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'msca.base.palettes._palette_row': ('base.palettes.html#_palette_row', 'msca/base/palettes.py'),
                                     'msca.base.palettes._plain_rows': ('base.palettes.html#_plain_rows', 'msca/base/palettes.py'),
                                     'msca.base.palettes._tool_rows': ('base.palettes.html#_tool_rows', 'msca/base/palettes.py'),
+                                    'msca.base.palettes.class_colors': ('base.palettes.html#class_colors', 'msca/base/palettes.py'),
                                     'msca.base.palettes.distinct_colors': ('base.palettes.html#distinct_colors', 'msca/base/palettes.py'),
                                     'msca.base.palettes.from_colors': ('base.palettes.html#from_colors', 'msca/base/palettes.py'),
                                     'msca.base.palettes.nearest_class': ('base.palettes.html#nearest_class', 'msca/base/palettes.py'),
