@@ -523,10 +523,16 @@ def _check_arguments(p):
                    help='network size for which photos may be too small (default: 128)')
     p.add_argument('--out', metavar='DIR', help='folder for report.json and samples.png, some scenes under their labels')
 
+def _check_own_folder(folder):
+    "The folder for what `msca check` writes must not be that of the pictures of an `msca eval --out NAME.json`."
+    report = folder.with_name(folder.name+'.json')
+    if report.exists(): raise InputError(f'{folder}: is for the pictures of {report}; name another folder')
+    check_writable(folder/'report.json')
+
 def check(args):
     "`msca check`: everything that is wrong with a dataset, and what it consists of."
     from msca.base.files import write_whole
-    if args.out: check_writable(Path(args.out)/'report.json')
+    if args.out: _check_own_folder(Path(args.out))
     source = dataset_class(args.data, args.format).survey(args.data, SCENE_LABELS if args.labels == 'scenes' else None)
     if args.palette: source.read_painted(args.palette)
     report = check_dataset(source, progress=progress_bar)
