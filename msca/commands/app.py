@@ -68,9 +68,10 @@ def own_scenes(
 def run_data(
     folder,  # of a model
 ) -> dict:  # arguments of `own_scenes`; empty where nothing is known, or it is no longer there
-    "The data that a run was trained on."
-    from msca.commands.training import saved_options
+    "The scenes that a run has kept; of a run of an earlier version the data that it was trained on."
+    from msca.commands.training import EXAMPLES, saved_options
     for run in (Path(folder), Path(folder).parent):
+        if (run/EXAMPLES).is_dir(): return dict(data=str(run/EXAMPLES))
         if not (run/'options.json').is_file(): continue
         try: saved = saved_options(run)
         except InputError: continue
