@@ -114,7 +114,7 @@ def _train_arguments(p):
     p.add_argument('--resume', action='store_true', help='go on where RUN was stopped, with the options it was started with')
     recipe.add_argument('--config', choices=list(RECIPES), default=RECIPES[0], help='generator and recipe (default: compact)')
     recipe.add_argument('--variant', choices=VARIANT_NAMES, default='msca',
-                        help="what to train: the paper's model, one of its ablations, or a rival (default: msca)")
+                        help="what to train: the paper's model, one of its ablations, or a baseline (default: msca)")
     recipe.add_argument('--parser-epochs', type=whole_number(0, 1_000_000), metavar='N',
                         help="epochs of the parser; 0: none, and exemplars will need label maps (default: --init's parser as it is, or 8)")
     add_recipe_options(recipe)
