@@ -3,6 +3,7 @@
 Sources are gathered in `_site/source`: the pages of `docs/pages`, every notebook under its room with its saved outputs, and a reference that is
 read from the package (docstrings, parameter comments, the command line). Sphinx, MyST-NB and furo make `_site/html` of them; a warning is an error.
 """
+import argparse
 import importlib
 import inspect
 import re
@@ -49,16 +50,23 @@ def as_page(path):
             before = cell.source
             title = (re.findall(r'^#+ (.+)', cell.source, re.M) or [title])[-1]
         else: show_code(cell, alternative(before, title))
-        cells.append(cell)
+        if folded(cell) and cells and folded(cells[-1]): cells[-1].source += f'\n\n{cell.source}'
+        else: cells.append(cell)
     nb.cells = cells
     nb.metadata.kernelspec = dict(name='python3', display_name='Python 3', language='python')
     nb.metadata.language_info = dict(name='python')
     return nb
 
 
+def folded(cell):
+    "Whether a cell is folded away and shows nothing."
+    return 'hide-input' in cell.metadata.get('tags', []) and not cell.outputs
+
+
 def show_code(cell, words):
     "Directives become tags, two forms of one picture become one, pictures get words."
     tags = ['remove-input'] if '#| echo: false' in cell.source else ['hide-input'] if is_test(cell.source) else []
+    if all(line.startswith(('!', '%')) for line in cell.source.splitlines()): tags.append('shell')
     if re.search(r'^#\| (slow|eval: false)', cell.source, re.M): cell.outputs = []
     cell.source = re.sub(r'^#\|.*\n?', '', cell.source, flags=re.M).strip('\n')
     for o in cell.outputs:
@@ -90,7 +98,7 @@ def write_tutorials():
             if cell.cell_type != 'markdown': continue
             linked = re.sub(r'\[!\[([^\]]*)\]\([^)]*\)\]', r'[\1]', cell.source)
             cell.source = relink(linked.replace('](../../nbs/images/', '](../notebooks/images/'))
-        nb.cells[1].metadata['tags'] = ['hide-input']
+        nb.cells[1].metadata = nbformat.NotebookNode(tags=['hide-input'], mystnb=dict(code_prompt_show='Installation', code_prompt_hide='Installation'))
         nb.metadata.language_info = dict(name='python', pygments_lexer='ipython3')  # lines that begin with ! or %
         nbformat.write(nb, folder/path.name)
         titles[path.stem] = ' '.join(nb.cells[0].source.split('\n\n')[-1].split())
@@ -131,10 +139,15 @@ def signature(name, f):
     except (TypeError, ValueError): return name
 
 
+def breakable(name):
+    "A name that a narrow page may break where a new word begins."
+    return re.sub(r'(?<=[a-z])(?=[A-Z])|(?<=[._])(?=\w)', '<wbr>', name)
+
+
 def describe(name, thing, level='##'):
     "One public name: heading, call, docstring, parameters; a class with its methods."
-    if not callable(thing): return f'{level} {name}\n\nA value: `{short(thing)}`.\n'.replace('`<', '`').replace('>`', '`')
-    parts = [f'{level} {name}', f'```python\n{signature(name, thing)}\n```', inspect.getdoc(thing) or '', parameters(thing.__init__ if inspect.isclass(thing) else thing)]
+    if not callable(thing): return f'{level} {breakable(name)}\n\nA value: `{short(thing)}`.\n'.replace('`<', '`').replace('>`', '`')
+    parts = [f'{level} {breakable(name)}', f'```python\n{signature(name, thing)}\n```', inspect.getdoc(thing) or '', parameters(thing.__init__ if inspect.isclass(thing) else thing)]
     if inspect.isclass(thing):
         for method, f in vars(thing).items():
             f = getattr(f, '__func__', f)
@@ -151,19 +164,44 @@ def write_reference():
         m = importlib.import_module(f'msca.{name}')
         number = next((ROOT/'nbs').glob(f'*_{name}.ipynb')).name
         body = '\n\n'.join(describe(n, getattr(m, n)) for n in m.__all__)
-        (folder/f'{name}.md').write_text(f'# {name}\n\n{inspect.getdoc(m)}. Explained in [its notebook](../notebooks/{number}).\n\n{body}\n', encoding='utf-8')
+        (folder/f'{name}.md').write_text(f'# {breakable(name)}\n\n{inspect.getdoc(m)}. Explained in [its notebook](../notebooks/{number}).\n\n{body}\n', encoding='utf-8')
     write_commands(folder)
     (folder/'index.md').write_text('# Reference\n\nPublic names with shapes, ranges and units, read from the package; and the command line.\n\n' + toctree(['commands', *modules]))
 
 
 def write_commands(folder):
-    "Every command with all its options, as `--help` prints them."
-    from msca.commands.cli import build_parser
+    "Every command with all its options, from the parsers themselves."
+    from msca.commands.cli import GROUPS, build_parser
     top = build_parser()
-    subs = next(a for a in top._actions if getattr(a, 'choices', None) and a.dest == 'command').choices
-    parts = ['# Command line', 'What `msca COMMAND --help` prints. Errors take one line; the exit code is 2 for bad input.']
-    for name, p in subs.items(): parts.append(f'## msca {name}\n\n```text\n{p.format_help().rstrip()}\n```')
+    subs = next(a for a in top._actions if a.dest == 'command').choices
+    parts = ['# Command line', 'Errors take one line; the exit code is 2 for bad input. `msca COMMAND --help` says the same as this page.']
+    for title, names in GROUPS.items(): parts += [f'## {title}', *(describe_command(subs[name], '###') for name in names)]
+    parts += [describe_command(p, '##') for name, p in subs.items() if not any(name in names for names in GROUPS.values())]
     (folder/'commands.md').write_text('\n\n'.join(parts), encoding='utf-8')
+
+
+def describe_command(p, level, told=None):
+    "One command: what it does, an example, its options in their groups; a command of commands with these."
+    nested = [a for a in p._actions if isinstance(a, argparse._SubParsersAction)]
+    example = re.sub(r'\Aexamples?:\s*', '', p.epilog or '').replace('\n  ', '\n').strip()
+    parts = [f'{level} {p.prog}', p.description or told or '', f'```sh\n{example}\n```' if example and not nested else '']
+    groups = [(g.title, [a for a in g._group_actions if a not in nested and a.dest != 'help']) for g in p._action_groups]
+    for title, actions in groups:
+        if not actions: continue
+        parts += [f'*{title}*'] if sum(bool(a) for _, a in groups) > 1 else []
+        parts.append('\n'.join(['| option | what |', '|---|---|', *(option_row(p, a) for a in actions)]))
+    for a in nested: parts += [describe_command(a.choices[c.dest], f'{level}#', f'{c.help[0].upper()}{c.help[1:]}.') for c in a._choices_actions]
+    return '\n\n'.join(filter(None, parts))
+
+
+def option_row(p, action):
+    "A line of the table: the option as it is written, and its help."
+    formatter, cell = p._get_formatter(), lambda text: text.replace('|', '\\|')
+    value = '' if action.nargs == 0 else formatter._format_args(action, formatter._get_default_metavar_for_optional(action))
+    written = ' '.join(filter(None, [', '.join(action.option_strings), value]))
+    told = ' '.join(formatter._expand_help(action).split()) if action.help else ''
+    told = re.sub(r'`[^`]*`|[*_<]', lambda m: m[0] if m[0][0] == '`' else '\\'+m[0], told)
+    return f"| `{cell(written)}` | {cell(told)}{'; required' if action.required and action.option_strings else ''} |"
 
 
 # Results
