@@ -6,9 +6,11 @@ read from the package (docstrings, parameter comments, the command line). Sphinx
 import argparse
 import importlib
 import inspect
+import json
 import re
 import shutil
 import sys
+from functools import reduce
 from importlib.metadata import distribution
 from pathlib import Path
 
@@ -19,11 +21,15 @@ from sphinx.cmd.build import build_main
 DOCS = Path(__file__).parent
 ROOT, PAGES = DOCS.parent, DOCS/'pages'
 OUT = ROOT/'_site'
+MODELS = ROOT/'msca'/'pretrained_models'
 SOURCE = OUT/'source'
 ROOMS = dict(base='what everything stands on', data='photos and their label maps', model='the networks', learning='how they are trained',
              evidence='how they are measured', steering='what a trained model can be asked', app='widgets', relatives='ablations and rival systems',
              pretrained='shipped models, and `Synthesizer`', commands='the command line')
-
+LABORATORY = {'480_evidence.shipped': 'The shipped model: what it does, and where it fails',
+              '470_evidence.table1': 'Table 1 again: the comparison of the paper, at the scale of minutes',
+              '463_evidence.series': 'A series of trainings', '466_evidence.orderings': 'Orderings: which differences are more than chance',
+              '435_evidence.references': 'References: what a number is worth'}
 
 # Notebooks
 
@@ -139,15 +145,10 @@ def signature(name, f):
     except (TypeError, ValueError): return name
 
 
-def breakable(name):
-    "A name that a narrow page may break where a new word begins."
-    return re.sub(r'(?<=[a-z])(?=[A-Z])|(?<=[._])(?=\w)', '<wbr>', name)
-
-
 def describe(name, thing, level='##'):
     "One public name: heading, call, docstring, parameters; a class with its methods."
-    if not callable(thing): return f'{level} {breakable(name)}\n\nA value: `{short(thing)}`.\n'.replace('`<', '`').replace('>`', '`')
-    parts = [f'{level} {breakable(name)}', f'```python\n{signature(name, thing)}\n```', inspect.getdoc(thing) or '', parameters(thing.__init__ if inspect.isclass(thing) else thing)]
+    if not callable(thing): return f'{level} {name}\n\nA value: `{short(thing)}`.\n'.replace('`<', '`').replace('>`', '`')
+    parts = [f'{level} {name}', f'```python\n{signature(name, thing)}\n```', inspect.getdoc(thing) or '', parameters(thing.__init__ if inspect.isclass(thing) else thing)]
     if inspect.isclass(thing):
         for method, f in vars(thing).items():
             f = getattr(f, '__func__', f)
@@ -164,7 +165,7 @@ def write_reference():
         m = importlib.import_module(f'msca.{name}')
         number = next((ROOT/'nbs').glob(f'*_{name}.ipynb')).name
         body = '\n\n'.join(describe(n, getattr(m, n)) for n in m.__all__)
-        (folder/f'{name}.md').write_text(f'# {breakable(name)}\n\n{inspect.getdoc(m)}. Explained in [its notebook](../notebooks/{number}).\n\n{body}\n', encoding='utf-8')
+        (folder/f'{name}.md').write_text(f'# {name}\n\n{inspect.getdoc(m)}. Explained in [its notebook](../notebooks/{number}).\n\n{body}\n', encoding='utf-8')
     write_commands(folder)
     (folder/'index.md').write_text('# Reference\n\nPublic names with shapes, ranges and units, read from the package; and the command line.\n\n' + toctree(['commands', *modules]))
 
@@ -206,16 +207,57 @@ def option_row(p, action):
 
 # Results
 
+MEASURED = {'LPIPS, AlexNet ↓': ('mirroring', 'lpips_alex'), 'LPIPS, VGG-16 ↓': ('mirroring', 'lpips_vgg'), 'PSNR in dB ↑': ('mirroring', 'psnr'), 'SSIM ↑': ('mirroring', 'ssim'),
+            'color distance ↓': ('mirroring', 'color'), 'Fréchet distance of swaps, AlexNet ↓': ('swaps', 'alexnet', 'frechet'),
+            'pixels whose class DeepLab sees ↑': ('mirroring', 'deeplab')}
+
+
+def held_out_table():
+    "The shipped models that were measured on held-out photos, side by side; a dagger where a network of the losses judges."
+    read = {m: json.loads((ROOT/'results'/f'held-out-{m}.json').read_text(encoding='utf-8')) for m in sorted(p.parent.name for p in MODELS.glob('*/MODEL_CARD.md'))
+            if (ROOT/'results'/f'held-out-{m}.json').exists()}
+    rows = [f"| {' | '.join(['', *(f'[{m}]({m}.md)' for m in read)])} |", f"|---|{'---|'*len(read)}"]
+    for name, way in MEASURED.items():
+        found = [reduce(lambda d, k: d.get(k, {}), way, r) for r in read.values()]
+        marks = [' †' if way[-1] in r['in_losses'] else '' for r in read.values()]
+        shown = [f"{v['value']:.3g} ({v['low']:.3g} to {v['high']:.3g})" if isinstance(v, dict) and v else f'{v:.3g}' if v else '–' for v in found]
+        rows.append(f"| {name} | {' | '.join(map(''.join, zip(shown, marks)))} |")
+    return '\n'.join(rows)
+
+
+def write_table1(folder):
+    "The paper's comparison, repeated on photos and on rendered scenes: one page each."
+    names = {'table1-siftflow': 'Table 1 on photos', 'table1-procedural': 'Table 1 on rendered scenes'}
+    for name, title in names.items():
+        text = (ROOT/'results'/name/'table1.md').read_text(encoding='utf-8')
+        (folder/f'{name}.md').write_text(text.replace('# Table 1\n', f'# {title}\n\nDiscussed in [Table 1 again](../notebooks/470_evidence.table1.ipynb).\n', 1), encoding='utf-8')
+    return list(names)
+
+
+def write_laboratory(folder):
+    "What was run, for every committed result: command, date, machine."
+    rows = []
+    for path in sorted((ROOT/'results').rglob('*.json')):
+        found = json.loads(path.read_text(encoding='utf-8'))
+        made = {**{k: v for k, v in found.items() if k in ('command', 'date', 'hardware')}, **(found.get('made_by') or {})}
+        told = ', '.join([f"`{path.relative_to(ROOT/'results').as_posix()}`", *(made[k] for k in ('date', 'hardware') if k in made)])
+        if 'command' in made: rows.append(f"{told}\n\n```sh\n{made['command']}\n```")
+    notebooks = '\n'.join(f'- [{title}](../notebooks/{name}.ipynb)' for name, title in LABORATORY.items())
+    where = 'The files are in the folder `results` of the repository. `$MSCA_DATA` holds the photos, `$WEIGHTS` and `$MSCA_WEIGHTS` the weights of known networks.'
+    parts = ['# Laboratory notebook', 'Notebooks that measure and discuss:', notebooks, '## Every committed result', where, *rows]
+    (folder/'laboratory.md').write_text('\n\n'.join(parts) + '\n', encoding='utf-8')
+
+
 def write_results():
-    "The committed tables and the model cards."
+    "The committed tables, the model cards and the laboratory notebook."
     folder = SOURCE/'results'
     folder.mkdir(parents=True, exist_ok=True)
-    cards = sorted((ROOT/'msca'/'pretrained_models').glob('*/MODEL_CARD.md'))
+    cards = sorted(MODELS.glob('*/MODEL_CARD.md'))
     for card in cards: (folder/f'{card.parent.name}.md').write_text(relink(re.sub(r'\A---\n.*?\n---\n', '', card.read_text(encoding='utf-8'), flags=re.S)), encoding='utf-8')
-    index = PAGES/'results'/'index.md'
-    text = index.read_text(encoding='utf-8') if index.exists() else '# Results\n'
-    pages = [c.parent.name for c in cards] + ['../notebooks/470_evidence.table1', '../notebooks/480_evidence.shipped']
-    (folder/'index.md').write_text(text + '\n' + toctree(pages), encoding='utf-8')
+    write_laboratory(folder)
+    text = (PAGES/'results'/'index.md').read_text(encoding='utf-8').replace('HELD_OUT_TABLE', held_out_table())
+    pages = [c.parent.name for c in cards] + write_table1(folder) + ['../notebooks/470_evidence.table1', '../notebooks/480_evidence.shipped', 'laboratory']
+    (folder/'index.md').write_text(text + '\n' + toctree(pages, hidden=True), encoding='utf-8')
 
 
 def relink(text):
