@@ -33,6 +33,7 @@ LABORATORY = {'480_evidence.shipped': 'The shipped model: what it does, and wher
 
 # Notebooks
 
+
 def is_test(source):
     "Whether a cell only imports or checks, so that it is folded away."
     lines = [l for l in source.splitlines() if l and not l.startswith((' ', ')', '#'))]
