@@ -21,6 +21,7 @@ from msca.commands.options import (
     check_output,
     check_pictures,
     check_writable,
+    name_options,
     open_model,
     picture_side,
     progress_bar,
@@ -70,7 +71,7 @@ def _by_position(given):
     like_photo = next((f for f in layouts if f.lower().endswith(_LIKE_PHOTOS)), None)
     if like_photo and len(given) > 2:
         raise InputError(f'{like_photo}: a photo among the layouts; of several the last is the photo, more are given by --exemplar or as a pattern in quotes')
-    if like_photo: raise InputError(f'{like_photo}: a photo where the layout is expected; the layout comes first: msca synth LAYOUT PHOTO')
+    if like_photo: raise InputError(f'{like_photo}: a photo where the layout is expected; the layout comes first, as a PNG (JPEG changes ids): msca synth LAYOUT PHOTO')
     return layouts, [photo]
 
 # %% ../../nbs/912_commands.synth.ipynb #a5ea807a
@@ -147,7 +148,7 @@ def _synth_many(args, folder, layouts, exemplars, maps):
     _check_folder(folder, pairs)
     for remark in (*layouts.remarks, *exemplars.remarks, *maps.remarks): print(f'  note        {remark}')
     with folder_lock(folder): complaints = _paint_folder(args, folder, pairs)
-    for line in dict.fromkeys(complaints.values()): print(f'  left out    {line}')
+    for line in dict.fromkeys(complaints.values()): print(f'  left out    {name_options(line, args)}')
     if complaints: raise InputError(f'{folder}: {len(pairs)-len(complaints)} of {len(pairs)} pictures are there; the others could not be painted, see above')
 
 def _paint_folder(args, folder, pairs):
