@@ -30,10 +30,10 @@ def brushed(
     out, (h, w), r = ids.copy(), ids.shape, max(width, 1.5)/2
     for (ax, ay), (bx, by) in zip(points, points[1:] or points):
         top, left = (max(0, int(np.floor(min(ends)-r))) for ends in ((ay, by), (ax, bx)))
-        y, x = np.mgrid[top:min(h, int(np.ceil(max(ay, by)+r))), left:min(w, int(np.ceil(max(ax, bx)+r)))]+.5
+        y, x = np.arange(top, min(h, np.ceil(max(ay, by)+r)))[:, None]+.5, np.arange(left, min(w, np.ceil(max(ax, bx)+r)))+.5
         dx, dy = bx-ax, by-ay
         t = (((x-ax)*dx+(y-ay)*dy)/(dx*dx+dy*dy or 1)).clip(0, 1)  # of the way from one point to the next, where it is nearest
-        out[top:, left:][:y.shape[0], :y.shape[1]][(x-ax-t*dx)**2+(y-ay-t*dy)**2 <= r*r] = label
+        out[top:top+y.size, left:left+x.size][(x-ax-t*dx)**2+(y-ay-t*dy)**2 <= r*r] = label
     return out
 
 def filled(
