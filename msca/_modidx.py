@@ -709,6 +709,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'msca.commands.web._checked': ('commands.web.html#_checked', 'msca/commands/web.py'),
                                    'msca.commands.web._credit': ('commands.web.html#_credit', 'msca/commands/web.py'),
                                    'msca.commands.web._graphs': ('commands.web.html#_graphs', 'msca/commands/web.py'),
+                                   'msca.commands.web._known_as': ('commands.web.html#_known_as', 'msca/commands/web.py'),
                                    'msca.commands.web._layout_ids': ('commands.web.html#_layout_ids', 'msca/commands/web.py'),
                                    'msca.commands.web._packed': ('commands.web.html#_packed', 'msca/commands/web.py'),
                                    'msca.commands.web._style_of': ('commands.web.html#_style_of', 'msca/commands/web.py'),

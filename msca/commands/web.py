@@ -66,12 +66,18 @@ def page_scenes(
     "What a page begins with; `InputError` where the photos cannot be read without label maps."
     if data: return own_scenes(data, s)
     if s.segmenter is None: raise InputError(f"{s.name}: has no parser for the photos that the page begins with; name labelled ones with --data DIR")
-    return demo_scenes(s)
+    layouts, exemplars = demo_scenes(s)
+    return layouts, {_known_as(photo) or name: photo for name, photo in exemplars.items()}
+
+def _known_as(photo):
+    "The name of a photograph of the package; None for other pictures."
+    from msca.data.photographs import PHOTOS, example_photo
+    return next((name for name in PHOTOS if photo == example_photo(name)), None)
 
 def _credit(photo):
     "Whose photograph it is, if it is one of the package."
-    from msca.data.photographs import PHOTOS, example_photo
-    return next((credit for name, credit in PHOTOS.items() if photo == example_photo(name)), None)
+    from msca.data.photographs import PHOTOS
+    return PHOTOS.get(_known_as(photo))
 
 class _Examples:
     "Layouts and photos as rows of a manifest, pictures to show, and one block of bytes: styles, then label maps."
@@ -104,7 +110,7 @@ class _Examples:
 def _style_of(encode, ready):
     "A photo's style, 1×P."
     import torch
-    with torch.inference_mode(): return encode(torch.from_numpy(ready.photo), torch.from_numpy(ready.ids)).numpy()
+    with torch.inference_mode(): return encode(torch.tensor(ready.photo), torch.tensor(ready.ids)).numpy()
 
 def _layout_ids(s, layout):
     "A layout at the model's size, sides multiples of 16."
@@ -153,7 +159,8 @@ def write_page(
     for name, c in plain.items():
         with write_whole(folder/name) as part: part.write_bytes(c)
     for name, picture in examples.pictures.items(): save_image(picture, folder/name, 85)
-    about = dict(format='msca-web', about=str(s), size=s.size, unlabelled=UNLABELLED, classes=list(s.label_set.classes), palette=[f'#{bytes(c).hex()}' for c in s.label_set.palette],
+    about = dict(format='msca-web', about=str(s), size=s.size, unlabelled=UNLABELLED, classes=list(s.label_set.classes),
+                 palette=[f'#{bytes(c).hex()}' for c in s.label_set.palette],
                  parserSides=[segmenter.config.min_side, segmenter.config.max_side] if segmenter else None, styleLength=stages['paint'].style_length,
                  runtime=RUNTIME[1], files=entries, first=sum(entries[n]['bytes'] for n in FIRST), examples=examples.about,
                  written=[*entries, *plain, *examples.pictures])

@@ -8,7 +8,9 @@ __all__ = ['LEAST', 'PlainBlock', 'LabelTables', 'has_codes', 'EncodeStage', 'Sl
 
 # %% ../../nbs/275_model.stages.ipynb #1287cd01
 from copy import deepcopy
+from importlib.util import find_spec
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -16,7 +18,6 @@ from torch import nn
 from ..base.labels import InputError
 from .features import N_SCALES
 from .folded import can_fold, fold_norm
-from .portable import _check_onnxscript
 from .segmenter import SceneSegmenter
 from .spade import SPADEResBlock
 from .synthesizer import position_noise
@@ -256,7 +257,6 @@ def halve_weights(
     graph,  # `onnx.ModelProto`; stays as it is
 ):  # `onnx.ModelProto`
     "A graph whose weights are stored in float16 and used in float32."
-    import numpy as np
     from onnx import TensorProto, helper, numpy_helper
     out, casts, kept = deepcopy(graph), [], []
     for t in out.graph.initializer:
@@ -275,7 +275,7 @@ def stage_graph(
     stage:nn.Module,  # `EncodeStage`, `SlotPaintStage`, `CodePaintStage` or `ParseStage`
 ):  # `onnx.ModelProto`
     "A stage as an ONNX graph with free sides, weights in float32; `InputError` where onnxscript is not installed."
-    _check_onnxscript()
+    if find_spec('onnxscript') is None: raise InputError('a page needs two packages more to be written: pip install onnx onnxscript')
     args, shapes = stage.eval().examples()
     with torch.no_grad(): program = torch.export.export(stage, args, dynamic_shapes=shapes)
     graph = torch.onnx.export(program, dynamo=True, input_names=list(stage.inputs), output_names=[stage.output], verbose=False).model_proto

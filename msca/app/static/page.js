@@ -101,7 +101,7 @@ function request(map) {
 // The newest wish counts: while one picture is computed, at most one waits. While the hand moves, a smaller picture is enough where a whole one takes long.
 let busy = false, wanted = false, seconds = 0, moving = false
 async function repaint() {
-  wanted = true; state.asked++
+  wanted = true; document.documentElement.dataset.asked = ++state.asked
   if (busy || !state.ready) return
   busy = true
   while (wanted) {
