@@ -20,7 +20,7 @@ ROOT, PAGES = DOCS.parent, DOCS/'pages'
 OUT = ROOT/'_site'
 SOURCE = OUT/'source'
 ROOMS = dict(base='what everything stands on', data='photos and their label maps', model='the networks', learning='how they are trained',
-             evidence='how they are measured', steering='what a trained model can be asked', app='widgets', relatives='ablations and rival systems',
+             evidence='how they are measured', steering='what a trained model can be asked', app='widgets', relatives='ablations and other systems',
              pretrained='shipped models, and `Synthesizer`', commands='the command line')
 
 
