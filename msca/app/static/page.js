@@ -5,6 +5,7 @@ import {History, UNLABELLED, readColors, resized, shares} from './maps.js'
 const $ = id => document.getElementById(id)
 const about = await (await fetch('manifest.json', {cache: 'no-cache'})).json()
 const worker = new Worker('worker.js', {type: 'module'}), open = new Map()
+const side = Math.min(512, Math.max(32, Math.round((+new URLSearchParams(location.search).get('size') || about.size)/16)*16))  // short side of a sheet
 const S = about.classes.length, palette = [...about.classes.map((name, i) => [name, about.palette[i], i]), ['unlabelled', '#000000', UNLABELLED]]
 const state = {mode: 'one', picked: [0, 1], factor: .5, own: {}, photos: [], layouts: [], asked: 0}
 const listed = names => new Intl.ListFormat('en').format(names)
@@ -45,7 +46,7 @@ function loading({name, got: n, of}) {
 
 // ---- the drawing ----
 
-const history = new History({ids: new Uint8Array(about.size*about.size).fill(UNLABELLED), size: [about.size, about.size]})
+const history = new History({ids: new Uint8Array(side*side).fill(UNLABELLED), size: [side, side]})
 const drawing = new Drawing($('drawing'), {palette, act: told => { history.apply(told); changed(told.number) }, choose: id => drawing.mark(id)})
 
 function changed(done) {
@@ -63,7 +64,7 @@ function setTool(tool) {
   for (const b of document.querySelectorAll('[data-tool]')) b.setAttribute('aria-pressed', b.dataset.tool === tool)
 }
 for (const b of document.querySelectorAll('[data-tool]')) b.onclick = () => setTool(b.dataset.tool)
-$('width').max = about.size/2
+$('width').max = side/2
 $('width').oninput = () => setWidth(+$('width').value)
 $('undo').onclick = () => { history.undo(); changed() }
 $('redo').onclick = () => { history.redo(); changed() }
@@ -75,7 +76,7 @@ document.addEventListener('keydown', e => {
   if (e.ctrlKey || e.metaKey) return
   if (key === 'b') setTool('brush')
   if (key === 'g') setTool('fill')
-  if (key === '[' || key === ']') setWidth(Math.max(2, Math.min(about.size/2, Math.round(drawing.width*(key === '[' ? .8 : 1.25)))))
+  if (key === '[' || key === ']') setWidth(Math.max(2, Math.min(side/2, Math.round(drawing.width*(key === '[' ? .8 : 1.25)))))
 })
 
 // ---- the picture ----
@@ -235,17 +236,18 @@ async function readPhoto(file) {
   waiting.remove()
 }
 
+const sheet = ({ids, size}) => resized({ids, size}, size.map(n => Math.max(16, Math.floor((Math.round(n*side/Math.min(...size))+8)/16)*16)))
+
 function addLayout(layout) {
   state.layouts.push(layout)
-  $('layouts').append(card(layout.name, painted(layout), () => { history.put({ids: layout.ids.slice(), size: layout.size}); changed() }))
+  $('layouts').append(card(layout.name, painted(layout), () => { history.put(sheet(layout)); changed() }))
 }
 
 async function readMap(file) {
   relieve()
   try {
     const {data, size} = await ask('map', file), {map, snapped} = readColors(data, size, palette)
-    const short = Math.min(...size), ready = size.map(n => Math.max(16, Math.floor((Math.round(n*about.size/short)+8)/16)*16))
-    history.put(resized(map, ready)); changed()
+    history.put(sheet(map)); changed()
     if (snapped) say(`${snapped} pixels of smoothed edges snapped to a class beside them`)
   } catch (e) { complain(new Error(`${file.name}: ${e.message}`)) }
 }
@@ -284,9 +286,8 @@ async function begin() {
     style: new Float32Array(buffer, styles+4*style*about.styleLength, about.styleLength)}, file, shows))
   layouts.forEach(({name, size, at}) => addLayout({name, size, ids: new Uint8Array(buffer, at, size[0]*size[1])}))
   if (!about.parserSides) document.querySelector('#photos .add').hidden = true
-  const first = state.layouts[0]
-  history.map = {ids: first.ids.slice(), size: first.size}
-  setWidth(Math.round(Math.min(...first.size)*.1)); setTool('brush'); drawing.mark(0)
+  history.map = sheet(state.layouts[0])
+  setWidth(Math.round(side*.1)); setTool('brush'); drawing.mark(0)
   chosen(); changed()
   await painter
   state.ready = true
