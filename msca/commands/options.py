@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['COUNT', 'SEED', 'TRAINING_SIDE', 'DEFAULT_MODEL', 'CommandFailed', 'whole_number', 'picture_side', 'device_name',
            'add_model_option', 'add_model_options', 'add_segmenter_option', 'add_noise_option', 'add_map_options',
-           'add_dataset_options', 'read_told_maps', 'has_color', 'paint_line', 'command_parser', 'show_first',
-           'check_inputs', 'check_writable', 'check_output', 'early_label_set', 'check_pictures', 'progress_bar',
-           'open_model']
+           'add_dataset_options', 'read_told_maps', 'name_options', 'has_color', 'paint_line', 'command_parser',
+           'show_first', 'check_inputs', 'check_writable', 'check_output', 'early_label_set', 'check_pictures',
+           'progress_bar', 'open_model']
 
 # %% ../../nbs/900_commands.options.ipynb #33aad719
 import argparse
@@ -128,6 +128,24 @@ def read_told_maps(
         read = lambda m: (m[0], read(m[1])) if isinstance(m, tuple) else load_labels(m, label_set, *options[of], args.snap)
         if given is not None: setattr(args, name, [read(m) for m in given] if isinstance(given, list) else read(given))
     args.classes = args.palette = None
+
+# %% ../../nbs/900_commands.options.ipynb #2fa14eef
+_ADVICE = {  # what is said without a command in mind → options that do it, of which a command has one
+    'give the palette it is painted in': ('--palette FILE',), 'give a palette file': ('--palette',), 'let mixed colors snap to their neighbors': ('--snap',),
+    'paint a label map without smoothing': ('--snap reads it',), 'choose a smaller size': ('--size N',), 'A smaller lr': ('--lr X',), 'another seed': ('--seed N',),
+    'name another cache folder': ('--cache DIR',), 'set pretrain_epochs to 0': ('--pretrain-epochs 0',), 'pass a local file': ('--vgg-weights FILE',),
+    "give the exemplar's label map too": ('--exemplar-layout M.png', '--exemplar-layouts M.png')}
+
+def name_options(
+    said:str,  # a complaint, or a warning
+    args,  # what argparse read
+) -> str:
+    "Add a command's options to the advice in a line."
+    said = said.replace(' (exemplar_layout)', '')
+    for phrase, options in _ADVICE.items():
+        option = next((o for o in options if hasattr(args, o.split()[0].strip('-').replace('-', '_'))), None)
+        if option and not any(f'{phrase}{told}' in said for told in (' (', ' with --')): said = said.replace(phrase, f'{phrase} ({option})')
+    return said
 
 # %% ../../nbs/900_commands.options.ipynb #25094578
 def has_color(
