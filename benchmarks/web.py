@@ -40,6 +40,7 @@ look()
 
 
 class Host(http.server.SimpleHTTPRequestHandler):
+    "Sends files, and counts."
     headers_too, sent = (), [0]
 
     def log_message(self, *args): pass
@@ -64,6 +65,7 @@ def serve(folder, headers):
 
 
 def browser(profile):
+    "Headless Chromium that can resolve no host but this one."
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
     options = webdriver.ChromeOptions()
@@ -76,6 +78,7 @@ def browser(profile):
 
 
 def wait(driver, code, seconds=300):
+    "Until an expression is true in the page; its value."
     end = time.monotonic()+seconds
     while not (got := driver.execute_script(f'return {code}')):
         if time.monotonic() > end: raise SystemExit(f'{code}: waited in vain; {driver.get_log("browser")[-3:]}')
@@ -107,7 +110,8 @@ def round_of(folder, headers, strokes, s):
             for size in (256, 128):
                 driver.get(f'{address}?size={size}')
                 ready = wait(driver, 'document.documentElement.dataset.ready')
-                if size == 256: out.update(first_picture=int(ready)/1000, threads=int(driver.execute_script('return document.documentElement.dataset.threads')), first_bytes=sent[0])
+                threads = driver.execute_script('return document.documentElement.dataset.threads')
+                if size == 256: out.update(first_picture=int(ready)/1000, threads=int(threads), first_bytes=sent[0])
                 far.append(abs(pixels(driver, '#picture')-np.asarray(s(drawn(driver), example_photo('temple'), size=0))).max())
                 out[f'stroke_{size}'] = min(driver.execute_async_script(STROKE) for _ in range(strokes))
                 far.append(abs(pixels(driver, '#picture')-np.asarray(s(drawn(driver), example_photo('temple'), size=0))).max())
@@ -166,6 +170,7 @@ def main():
 
 
 def chromium_version():
+    "For the record."
     with tempfile.TemporaryDirectory() as d:
         driver = browser(d)
         try: return f"Chromium {driver.capabilities['browserVersion']}, headless"

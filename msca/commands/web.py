@@ -22,7 +22,7 @@ from ..base.files import save_image, write_whole
 from ..base.labels import UNLABELLED, InputError
 from .app import demo_scenes, own_scenes
 
-# %% ../../nbs/965_commands.web.ipynb #0ec652c6
+# %% ../../nbs/965_commands.web.ipynb #47034a7d
 RUNTIME = 'onnxruntime-web', '1.30.0', 'q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=='  # package, version, SHA-512
 _PARTS = {'runtime/ort.mjs': 'ort.wasm.bundle.min.mjs', 'runtime/ort.wasm': 'ort-wasm-simd-threaded.wasm'}  # name in the page → in the package's dist/
 
@@ -56,7 +56,7 @@ def runtime_files(
     "The files of the runtime that a page needs."
     with tarfile.open(archive) as tar: return {name: tar.extractfile(f'package/dist/{part}').read() for name, part in _PARTS.items()}
 
-# %% ../../nbs/965_commands.web.ipynb #d50df76c
+# %% ../../nbs/965_commands.web.ipynb #4dbc6a05
 _whole = lambda size: tuple(max(16, (n+8)//16*16) for n in size)  # the nearest multiples of 16
 
 def page_scenes(
@@ -116,7 +116,7 @@ def _layout_ids(s, layout):
     "A layout at the model's size, sides multiples of 16."
     return s.read_layout(layout, _whole(s.read_layout(layout).size)).unpadded
 
-# %% ../../nbs/965_commands.web.ipynb #7e49e951
+# %% ../../nbs/965_commands.web.ipynb #5db1a30b
 STATIC = files('msca')/'app'/'static'  # the page's own files
 PAGE = ('index.html', 'check.js', 'page.js', 'drawing.js', 'maps.js', 'photos.js', 'pillow.js', 'worker.js', 'isolate.js', 'page.css', 'drawing.css', 'icon.svg')
 FIRST = 'runtime/ort.wasm.gz', 'paint.onnx.gz', 'examples.bin.gz'  # what the first picture needs
