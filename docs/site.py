@@ -272,8 +272,9 @@ def relink(text):
 LIVE = '''
 ```{raw} html
 <figure class="demo" id="demo">
-<a href="demo/index.html"><img src="notebooks/images/web-page.jpg" alt="A page with a label map at the left, its classes beside it, and the picture that is computed from it at the right"></a>
-<figcaption><button type="button">Paint here</button> <span>%(size)s MB, computed in this browser; nothing is uploaded. Or <a href="demo/index.html">as a page of its own</a>.</span></figcaption>
+<a href="demo/index.html"><img src="web-page.jpg" alt="A page with a label map at the left, its classes beside it, and the picture that is computed from it at the right"></a>
+<figcaption><button type="button">Paint here</button> <span>%(size)s MB, computed in this browser; nothing is uploaded.
+Or <a href="demo/index.html">as a page of its own</a>.</span></figcaption>
 </figure>
 <script>
 document.querySelector('#demo button').onclick = e => {
@@ -301,6 +302,7 @@ def write_demo():
         fetch_runtime()
         if msca(['export', '--format', 'web', '--out', str(SOURCE/'extra'/'demo')]): raise InputError('the shipped model cannot be exported here')
         first = json.loads((SOURCE/'extra'/'demo'/'manifest.json').read_text(encoding='utf-8'))['first']
+        shutil.copy(ROOT/'nbs'/'images'/'web-page.jpg', SOURCE/'extra')  # Sphinx does not look into HTML
         block = LIVE % dict(size=f'{first/1e6:.0f}')
     except InputError as e:
         print(f'docs/site.py: no live demo: {e}', file=sys.stderr)

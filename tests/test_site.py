@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -32,6 +33,8 @@ def test_site_builds_and_is_whole(site):
         assert not [i for i in pictures if not re.search(r'alt="[^"]{8,}"', i)], f'{name}: a picture without words'
         loaded = re.findall(r'<(?:script|img|iframe)[^>]* src="(https?:[^"]+)"|<link[^>]*rel="stylesheet"[^>]*href="(https?:[^"]+)"', text)
         assert not loaded, f'{name} loads {loaded}'
+        for target in re.findall(r'<(?:a|img|script|link)\b[^>]*? (?:href|src)="([^"#?]+)', text):  # Sphinx does not look into HTML, nor at pages that it does not make
+            if not re.match(r'[a-z]+:', target): assert ((site/name).parent/unquote(target)).exists(), f'{name}: {target}'
     from msca.commands.cli import build_parser
     commands = re.sub(r'<[^>]+>', '', pages['reference/commands.html'])
     for path, parser in parsers(build_parser()):
