@@ -474,6 +474,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'msca.commands.files._check_stems': ('commands.files.html#_check_stems', 'msca/commands/files.py'),
                                      'msca.commands.files._in_folder': ('commands.files.html#_in_folder', 'msca/commands/files.py'),
                                      'msca.commands.files._named': ('commands.files.html#_named', 'msca/commands/files.py'),
+                                     'msca.commands.files._one_name': ('commands.files.html#_one_name', 'msca/commands/files.py'),
                                      'msca.commands.files._ways': ('commands.files.html#_ways', 'msca/commands/files.py'),
                                      'msca.commands.files.counting_order': ('commands.files.html#counting_order', 'msca/commands/files.py'),
                                      'msca.commands.files.find_files': ('commands.files.html#find_files', 'msca/commands/files.py'),
