@@ -272,8 +272,10 @@ def relink(text):
 LIVE = '''
 ```{raw} html
 <figure class="demo" id="demo">
-<a href="demo/index.html"><img src="notebooks/images/web-page.jpg" alt="A page with a label map at the left, its classes beside it, and the picture that is computed from it at the right"></a>
-<figcaption><button type="button">Paint here</button> <span>%(size)s MB, computed in this browser; nothing is uploaded. Or <a href="demo/index.html">as a page of its own</a>.</span></figcaption>
+<a href="demo/index.html"><img src="notebooks/images/web-page.jpg"
+alt="A page with a label map at the left, its classes beside it, and the picture that is computed from it at the right"></a>
+<figcaption><button type="button">Paint here</button> <span>%(size)s MB, computed in this browser; nothing is uploaded.
+Or <a href="demo/index.html">as a page of its own</a>.</span></figcaption>
 </figure>
 <script>
 document.querySelector('#demo button').onclick = e => {
