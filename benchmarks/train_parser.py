@@ -30,6 +30,7 @@ from msca.data.datasets import MixedScenes, ProceduralScenes, SceneFolder
 from msca.learning.segmenter_training import segmenter_accuracy, train_segmenter
 from msca.model.segmenter import SegmenterConfig, load_segmenter, save_segmenter
 
+PRETRAINED_ON = {'squeezenet': 'SqueezeNet 1.0, ImageNet', 'deeplab': 'DeepLab-v3+ on MobileNet-v2, ADE20K'}
 FOLDERS = 'siftflow', 'labelmefacade', 'stanford_background', 'msrc_v2', 'camvid'
 
 
@@ -98,7 +99,7 @@ def main():
     command += (' --encoder FILE' if a.encoder else '') + (' --start STAGE1' if a.start else '')
     metrics = dict(command=command, seed=a.seed, hardware=a.hardware, torch=torch.__version__, seconds=seconds, training_scenes=len(train),
                    updates=a.epochs*(len(train)//a.batch_size), data=train.name,
-                   starts_from={'squeezenet': 'SqueezeNet 1.0, ImageNet', 'deeplab': 'DeepLab-v3+ on MobileNet-v2, ADE20K'}[a.network] if weights else 'an earlier parser' if a.start else 'random weights',
+                   starts_from=PRETRAINED_ON[a.network] if weights else 'an earlier parser' if a.start else 'random weights',
                    parameters=sum(p.numel() for p in parser.parameters()), **measure(parser, held_out, a.size, a.short_side))
     (out/'parser_metrics.json').write_text(json.dumps(metrics, indent=1) + '\n')
     for name, f in metrics['held_out'].items(): print(f"{name:20s} n {f['n']:4d}  accuracy {f['pixel_accuracy']:.3f}  mean IoU {f['mean_iou']:.3f}")
