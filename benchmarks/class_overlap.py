@@ -39,7 +39,8 @@ def main():
     a = ap.parse_args()
     warnings.simplefilter('ignore')
     plan = read_plan(a.series)
-    scenes, pool, words = question_scenes(argparse.Namespace(data=a.data, procedural=a.procedural, format=None, side='val', n=a.n, pool=None), SCENE_LABELS, plan.config.size)
+    asked = argparse.Namespace(data=a.data, procedural=a.procedural, format=None, palette=None, side='val', n=a.n, pool=None, exemplar_palette=None)
+    scenes, pool, words = question_scenes(asked, SCENE_LABELS, plan.config.size)
     task, = build_tasks((a.task,), scenes, plan.config.size, pool=pool)
     shares = np.array([overlap(task[i]) for i in range(len(task))])
     values = {}

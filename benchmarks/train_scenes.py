@@ -57,6 +57,7 @@ from msca.learning.semantic_discriminator import (
 )
 from msca.model.checkpoint import load_synthesizer, save_synthesizer
 from msca.model.segmenter import load_segmenter
+from msca.model.spade import renew_spectral_norm
 from msca.pretrained.models import PRETRAINED
 
 FOLDERS = 'siftflow', 'labelmefacade', 'camvid'  # of $MSCA_DATA: photos that hold 256×256
@@ -235,7 +236,8 @@ class Trainer:
         self.iteration, self.average.n = told['iteration'], told['updates']
 
     def ready_average(self):
-        "The average with batch statistics of its own, over whole training photos."
+        "The average with singular values and batch statistics of its own, the latter over whole training photos."
+        renew_spectral_norm(self.average.average)
         drawn = (batch(self.store, 4*i+3, self.a.seed+1, 8, self.device) for i in range(12))
         with self.autocast(): return recompute_batchnorm(self.average.average, ([c1, x2, c2] for _, c1, x2, c2 in drawn))
 

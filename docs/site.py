@@ -3,11 +3,14 @@
 Sources are gathered in `_site/source`: the pages of `docs/pages`, every notebook under its room with its saved outputs, and a reference that is
 read from the package (docstrings, parameter comments, the command line). Sphinx, MyST-NB and furo make `_site/html` of them; a warning is an error.
 """
+import argparse
 import importlib
 import inspect
+import json
 import re
 import shutil
 import sys
+from functools import reduce
 from importlib.metadata import distribution
 from pathlib import Path
 
@@ -18,13 +21,18 @@ from sphinx.cmd.build import build_main
 DOCS = Path(__file__).parent
 ROOT, PAGES = DOCS.parent, DOCS/'pages'
 OUT = ROOT/'_site'
+MODELS = ROOT/'msca'/'pretrained_models'
 SOURCE = OUT/'source'
 ROOMS = dict(base='what everything stands on', data='photos and their label maps', model='the networks', learning='how they are trained',
-             evidence='how they are measured', steering='what a trained model can be asked', app='widgets', relatives='ablations and rival systems',
+             evidence='how they are measured', steering='what a trained model can be asked', app='widgets', relatives='ablations and other systems',
              pretrained='shipped models, and `Synthesizer`', commands='the command line')
-
+LABORATORY = {'480_evidence.shipped': 'The shipped model: what it does, and where it fails',
+              '470_evidence.table1': 'Table 1 again: the comparison of the paper, at the scale of minutes',
+              '463_evidence.series': 'A series of trainings', '466_evidence.orderings': 'Orderings: which differences are more than chance',
+              '435_evidence.references': 'References: what a number is worth'}
 
 # Notebooks
+
 
 def is_test(source):
     "Whether a cell only imports or checks, so that it is folded away."
@@ -49,16 +57,23 @@ def as_page(path):
             before = cell.source
             title = (re.findall(r'^#+ (.+)', cell.source, re.M) or [title])[-1]
         else: show_code(cell, alternative(before, title))
-        cells.append(cell)
+        if folded(cell) and cells and folded(cells[-1]): cells[-1].source += f'\n\n{cell.source}'
+        else: cells.append(cell)
     nb.cells = cells
     nb.metadata.kernelspec = dict(name='python3', display_name='Python 3', language='python')
     nb.metadata.language_info = dict(name='python')
     return nb
 
 
+def folded(cell):
+    "Whether a cell is folded away and shows nothing."
+    return 'hide-input' in cell.metadata.get('tags', []) and not cell.outputs
+
+
 def show_code(cell, words):
     "Directives become tags, two forms of one picture become one, pictures get words."
     tags = ['remove-input'] if '#| echo: false' in cell.source else ['hide-input'] if is_test(cell.source) else []
+    if all(line.startswith(('!', '%')) for line in cell.source.splitlines()): tags.append('shell')
     if re.search(r'^#\| (slow|eval: false)', cell.source, re.M): cell.outputs = []
     cell.source = re.sub(r'^#\|.*\n?', '', cell.source, flags=re.M).strip('\n')
     for o in cell.outputs:
@@ -90,7 +105,7 @@ def write_tutorials():
             if cell.cell_type != 'markdown': continue
             linked = re.sub(r'\[!\[([^\]]*)\]\([^)]*\)\]', r'[\1]', cell.source)
             cell.source = relink(linked.replace('](../../nbs/images/', '](../notebooks/images/'))
-        nb.cells[1].metadata['tags'] = ['hide-input']
+        nb.cells[1].metadata = nbformat.NotebookNode(tags=['hide-input'], mystnb=dict(code_prompt_show='Installation', code_prompt_hide='Installation'))
         nb.metadata.language_info = dict(name='python', pygments_lexer='ipython3')  # lines that begin with ! or %
         nbformat.write(nb, folder/path.name)
         titles[path.stem] = ' '.join(nb.cells[0].source.split('\n\n')[-1].split())
@@ -157,27 +172,93 @@ def write_reference():
 
 
 def write_commands(folder):
-    "Every command with all its options, as `--help` prints them."
-    from msca.commands.cli import build_parser
+    "Every command with all its options, from the parsers themselves."
+    from msca.commands.cli import GROUPS, build_parser
     top = build_parser()
-    subs = next(a for a in top._actions if getattr(a, 'choices', None) and a.dest == 'command').choices
-    parts = ['# Command line', 'What `msca COMMAND --help` prints. Errors take one line; the exit code is 2 for bad input.']
-    for name, p in subs.items(): parts.append(f'## msca {name}\n\n```text\n{p.format_help().rstrip()}\n```')
+    subs = next(a for a in top._actions if a.dest == 'command').choices
+    parts = ['# Command line', 'Errors take one line; the exit code is 2 for bad input. `msca COMMAND --help` says the same as this page.']
+    for title, names in GROUPS.items(): parts += [f'## {title}', *(describe_command(subs[name], '###') for name in names)]
+    parts += [describe_command(p, '##') for name, p in subs.items() if not any(name in names for names in GROUPS.values())]
     (folder/'commands.md').write_text('\n\n'.join(parts), encoding='utf-8')
+
+
+def describe_command(p, level, told=None):
+    "One command: what it does, an example, its options in their groups; a command of commands with these."
+    nested = [a for a in p._actions if isinstance(a, argparse._SubParsersAction)]
+    example = re.sub(r'\Aexamples?:\s*', '', p.epilog or '').replace('\n  ', '\n').strip()
+    parts = [f'{level} {p.prog}', p.description or told or '', f'```sh\n{example}\n```' if example and not nested else '']
+    groups = [(g.title, [a for a in g._group_actions if a not in nested and a.dest != 'help']) for g in p._action_groups]
+    for title, actions in groups:
+        if not actions: continue
+        parts += [f'*{title}*'] if sum(bool(a) for _, a in groups) > 1 else []
+        parts.append('\n'.join(['| option | what |', '|---|---|', *(option_row(p, a) for a in actions)]))
+    for a in nested: parts += [describe_command(a.choices[c.dest], f'{level}#', f'{c.help[0].upper()}{c.help[1:]}.') for c in a._choices_actions]
+    return '\n\n'.join(filter(None, parts))
+
+
+def option_row(p, action):
+    "A line of the table: the option as it is written, and its help."
+    formatter, cell = p._get_formatter(), lambda text: text.replace('|', '\\|')
+    value = '' if action.nargs == 0 else formatter._format_args(action, formatter._get_default_metavar_for_optional(action))
+    written = ' '.join(filter(None, [', '.join(action.option_strings), value]))
+    told = ' '.join(formatter._expand_help(action).split()) if action.help else ''
+    told = re.sub(r'`[^`]*`|[*_<]', lambda m: m[0] if m[0][0] == '`' else '\\'+m[0], told)
+    return f"| `{cell(written)}` | {cell(told)}{'; required' if action.required and action.option_strings else ''} |"
 
 
 # Results
 
+MEASURED = {'LPIPS, AlexNet ↓': ('mirroring', 'lpips_alex'), 'LPIPS, VGG-16 ↓': ('mirroring', 'lpips_vgg'), 'PSNR in dB ↑': ('mirroring', 'psnr'), 'SSIM ↑': ('mirroring', 'ssim'),
+            'color distance ↓': ('mirroring', 'color'), 'Fréchet distance of swaps, AlexNet ↓': ('swaps', 'alexnet', 'frechet'),
+            'pixels whose class DeepLab sees ↑': ('mirroring', 'deeplab')}
+
+
+def held_out_table():
+    "The shipped models that were measured on held-out photos, side by side; a dagger where a network of the losses judges."
+    read = {m: json.loads((ROOT/'results'/f'held-out-{m}.json').read_text(encoding='utf-8')) for m in sorted(p.parent.name for p in MODELS.glob('*/MODEL_CARD.md'))
+            if (ROOT/'results'/f'held-out-{m}.json').exists()}
+    rows = [f"| {' | '.join(['', *(f'[{m}]({m}.md)' for m in read)])} |", f"|---|{'---|'*len(read)}"]
+    for name, way in MEASURED.items():
+        found = [reduce(lambda d, k: d.get(k, {}), way, r) for r in read.values()]
+        marks = [' †' if way[-1] in r['in_losses'] else '' for r in read.values()]
+        shown = [f"{v['value']:.3g} ({v['low']:.3g} to {v['high']:.3g})" if isinstance(v, dict) and v else f'{v:.3g}' if v else '–' for v in found]
+        rows.append(f"| {name} | {' | '.join(map(''.join, zip(shown, marks)))} |")
+    return '\n'.join(rows)
+
+
+def write_table1(folder):
+    "The paper's comparison, repeated on photos and on rendered scenes: one page each."
+    names = {'table1-siftflow': 'Table 1 on photos', 'table1-procedural': 'Table 1 on rendered scenes'}
+    for name, title in names.items():
+        text = (ROOT/'results'/name/'table1.md').read_text(encoding='utf-8')
+        (folder/f'{name}.md').write_text(text.replace('# Table 1\n', f'# {title}\n\nDiscussed in [Table 1 again](../notebooks/470_evidence.table1.ipynb).\n', 1), encoding='utf-8')
+    return list(names)
+
+
+def write_laboratory(folder):
+    "What was run, for every committed result: command, date, machine."
+    rows = []
+    for path in sorted((ROOT/'results').rglob('*.json')):
+        found = json.loads(path.read_text(encoding='utf-8'))
+        made = {**{k: v for k, v in found.items() if k in ('command', 'date', 'hardware')}, **(found.get('made_by') or {})}
+        told = ', '.join([f"`{path.relative_to(ROOT/'results').as_posix()}`", *(made[k] for k in ('date', 'hardware') if k in made)])
+        if 'command' in made: rows.append(f"{told}\n\n```sh\n{made['command']}\n```")
+    notebooks = '\n'.join(f'- [{title}](../notebooks/{name}.ipynb)' for name, title in LABORATORY.items())
+    where = 'The files are in the folder `results` of the repository. `$MSCA_DATA` holds the photos, `$WEIGHTS` and `$MSCA_WEIGHTS` the weights of known networks.'
+    parts = ['# Laboratory notebook', 'Notebooks that measure and discuss:', notebooks, '## Every committed result', where, *rows]
+    (folder/'laboratory.md').write_text('\n\n'.join(parts) + '\n', encoding='utf-8')
+
+
 def write_results():
-    "The committed tables and the model cards."
+    "The committed tables, the model cards and the laboratory notebook."
     folder = SOURCE/'results'
     folder.mkdir(parents=True, exist_ok=True)
-    cards = sorted((ROOT/'msca'/'pretrained_models').glob('*/MODEL_CARD.md'))
+    cards = sorted(MODELS.glob('*/MODEL_CARD.md'))
     for card in cards: (folder/f'{card.parent.name}.md').write_text(relink(re.sub(r'\A---\n.*?\n---\n', '', card.read_text(encoding='utf-8'), flags=re.S)), encoding='utf-8')
-    index = PAGES/'results'/'index.md'
-    text = index.read_text(encoding='utf-8') if index.exists() else '# Results\n'
-    pages = [c.parent.name for c in cards] + ['../notebooks/470_evidence.table1', '../notebooks/480_evidence.shipped']
-    (folder/'index.md').write_text(text + '\n' + toctree(pages), encoding='utf-8')
+    write_laboratory(folder)
+    text = (PAGES/'results'/'index.md').read_text(encoding='utf-8').replace('HELD_OUT_TABLE', held_out_table())
+    pages = [c.parent.name for c in cards] + write_table1(folder) + ['../notebooks/470_evidence.table1', '../notebooks/480_evidence.shipped', 'laboratory']
+    (folder/'index.md').write_text(text + '\n' + toctree(pages, hidden=True), encoding='utf-8')
 
 
 def relink(text):

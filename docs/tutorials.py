@@ -9,6 +9,7 @@ import io
 import re
 import sys
 import tempfile
+import tomllib
 from pathlib import Path
 
 import nbformat
@@ -33,12 +34,13 @@ def badge(path):
 
 
 def install():
-    "The first code cell."
+    "The first code cell; pip refuses a name that is not the one in pyproject.toml."
+    name = tomllib.loads((ROOT/'pyproject.toml').read_text(encoding='utf-8'))['project']['name']
     return f'''# in Colab, or wherever msca is not installed yet
 from importlib.util import find_spec
 
 if find_spec('msca') is None:
-    %pip install --quiet "msca[app,evidence] @ git+{git_url()}"'''
+    %pip install --quiet "{name}[app,evidence] @ git+{git_url()}"'''
 
 
 def stamped(path):

@@ -11,7 +11,7 @@ learning    the recipe, discriminators, losses, self-supervised samples, callbac
 evidence    metrics, tasks, retrieval, reports, comparisons, studies, reproduction of the paper's tables
 steering    explaining, interpolating and extrapolating with a trained model
 app         the widgets of `msca app` and of Jupyter
-relatives   the paper's ablations and rival systems
+relatives   the paper's ablations, and other systems to compare with
 pretrained  the shipped models, prepared inputs, and `Synthesizer`, which paints with them
 commands    the `msca` command
 """
@@ -20,14 +20,15 @@ from importlib import import_module, metadata
 try: __version__ = metadata.version("msca")
 except metadata.PackageNotFoundError: __version__ = "0+unknown"
 
-_PUBLIC = {"Synthesizer": "pretrained.synthesizer", "shipped_models": "pretrained.synthesizer",
+_PUBLIC = {"Synthesizer": "pretrained.synthesizer", "shipped_models": "pretrained.models",
            "SCENE_LABELS": "base.labels", "InputError": "base.labels", "Scene": "data.scene"}
 __all__ = list(_PUBLIC)
 
 
 def __getattr__(name):
     if name not in _PUBLIC: raise AttributeError(f"module 'msca' has no attribute {name!r}")
-    return getattr(import_module(f"msca.{_PUBLIC[name]}"), name)
+    tell = import_module("msca.base.schema").tell_parameters  # so that help() says what the comments beside parameters say
+    return tell(getattr(import_module(f"msca.{_PUBLIC[name]}"), name))
 
 
 def __dir__(): return [*globals(), *__all__]

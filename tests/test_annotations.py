@@ -2,7 +2,9 @@
 import base64
 import json
 import math
+import os
 import random
+import zipfile
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from msca.commands.cli import main
 from msca.data.annotations import convert_annotations, drawn_shape, filled_polygons, paint_shapes, read_annotations, unpacked_runs
 from msca.data.check import check_dataset
 from msca.data.datasets import SceneFolder
+from msca.data.exports import convert_exports
 
 mask = pytest.importorskip('pycocotools.mask')
 W, H = 64, 48
@@ -229,13 +232,68 @@ def test_a_folder_of_every_tool_becomes_a_dataset(tmp_path):
 
 
 def test_photos_of_one_name_keep_their_folders(tmp_path):
-    for place in ('n', 's'): kept(photo(tmp_path/'in'/place/'a.jpg').with_suffix('.json'), labelme(outline(place)))
+    for place in ('n', 'so'): kept(photo(tmp_path/'in'/place/'a.jpg').with_suffix('.json'), labelme(outline(place)))
     done = convert_annotations([tmp_path/'in'], tmp_path/'out')
     source = SceneFolder(tmp_path/'out', None)
-    assert source.names == ['n/a', 's/a'] and done.faults == []
-    assert [source.label_set.classes[s.labels[20, 20]] for s in source] == ['n', 's']
+    assert source.names == ['n/a', 'so/a'] and done.faults == []
+    assert [source.label_set.classes[s.labels[20, 20]] for s in source] == ['n', 'so']
     kept(tmp_path/'in'/'all.json', coco([[0, 0, 20, 0, 20, 20]]))                            # which of the two?
     assert any('2 photos are called so' in str(f) for f in convert_annotations([tmp_path/'in'], tmp_path/'more').faults)
+
+
+def test_copies_and_named_folders_settle_which_photo_is_meant(tmp_path):
+    "A dataset that was made before holds the photos again: copies are one photo. Folders that are named come before what lies beside."
+    kept(photo(tmp_path/'in'/'a.jpg').with_suffix('.json'), labelme(outline('sky')))
+    for out in ('in/first', 'in/second'):
+        assert convert_annotations([tmp_path/'in'/'a.json'], tmp_path/out).faults == []
+    os.remove(tmp_path/'in'/'a.jpg')
+    assert convert_annotations([tmp_path/'in'/'a.json'], tmp_path/'in'/'third').faults == []
+    other = photo(tmp_path/'named folder'/'a.jpg')
+    assert other.read_bytes() != (tmp_path/'in'/'first'/'images'/'a.jpg').read_bytes()
+    convert_annotations([tmp_path/'in'/'a.json'], tmp_path/'out', [tmp_path/'named folder'])
+    assert (tmp_path/'out'/'images'/'a.jpg').read_bytes() == other.read_bytes()
+
+
+def zipped(path, files):
+    with zipfile.ZipFile(path, 'w') as z:
+        for name, content in files.items(): z.writestr(name, content)
+    return path
+
+
+def test_convert_takes_zips(tmp_path, capsys):
+    "CVAT's two exports as they are handed out, photos packed as well; whatever is wrong names the zip and not where it was unpacked."
+    inside = photo(tmp_path/'p'/'a.png').read_bytes()
+    xml = (f'<annotations><image name="a.png" width="{W}" height="{H}"><polygon label="sky" points="0,0;20,0;20,20;0,20"/></image>'
+           f'<image name="lost.png" width="{W}" height="{H}"><polygon label="sky" points="0,0;20,0;20,20;0,20"/></image></annotations>')
+    alone, whole = zipped(tmp_path/'images.zip', {'annotations.xml': xml}), zipped(tmp_path/'photos.ZIP', {'some/a.png': inside})
+    assert main(['convert', str(alone), '--photos', str(whole), '--out', str(tmp_path/'out')]) == 2    # one photo is lost
+    said = ''.join(capsys.readouterr())
+    assert 'images.zip/annotations.xml, lost.png: no such photo' in said and 'msca-' not in said.replace('msca-test', '')
+    assert (tmp_path/'out'/'images'/'a.png').read_bytes() == inside
+    (tmp_path/'bad.zip').write_bytes(b'PK nothing')
+    assert main(['convert', str(tmp_path/'bad.zip'), '--out', str(tmp_path/'no')]) == 2
+    assert 'bad.zip: cannot be unpacked' in capsys.readouterr().err and not (tmp_path/'no').exists()
+    for data, word in ((alone, 'is packed'), (tmp_path/'masks', 'msca convert')):
+        (tmp_path/'masks'/'SegmentationClass').mkdir(parents=True, exist_ok=True)
+        assert main(['check', '--data', str(data)]) == 2
+        assert word in capsys.readouterr().err
+
+
+def test_masks_that_hold_ids(tmp_path):
+    "labelme's converter writes numbers with a palette of its own, and their names in class_names.txt; phones' photos lie on their side."
+    turned = Image.Exif()
+    turned[0x112] = 6
+    photo(tmp_path/'in'/'JPEGImages'/'a.jpg', (H, W), exif=turned)            # W×H when it is shown
+    ids = np.zeros((H, W), np.uint8)
+    ids[:10], ids[20:] = 1, 2
+    mask = Image.fromarray(ids)
+    mask.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0])
+    (tmp_path/'in'/'SegmentationClass').mkdir()
+    mask.save(tmp_path/'in'/'SegmentationClass'/'a.png')
+    kept(tmp_path/'in'/'class_names.txt', '_background_\nsky\nhouse\n')
+    done = convert_exports([tmp_path/'in'], tmp_path/'out')
+    assert (done.classes, done.faults, done.remarks) == (['sky', 'house'], [], ['unlabelled: _background_'])
+    assert (SceneFolder(tmp_path/'out', None)[0].labels == np.array([UNLABELLED, 0, 1])[ids]).all()
 
 
 def test_photos_that_lie_on_their_side(tmp_path):

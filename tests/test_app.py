@@ -98,6 +98,59 @@ def test_a_model_of_other_classes_begins_with_a_blank_layout(other_model):
     assert [name for name, *_ in painter.canvas.palette] == ['spoon', 'fork', 'unlabelled']
 
 
+@pytest.fixture
+def loud(monkeypatch):
+    "What a click or a message of the browser raises is raised here; ipywidgets only logs it."
+    from ipywidgets.widgets.widget import CallbackDispatcher
+
+    def call(self, *args, **kwargs):
+        value = None
+        for callback in self.callbacks: value = callback(*args, **kwargs) or value
+        return value
+    monkeypatch.setattr(CallbackDispatcher, '__call__', call)
+
+
+def test_what_clicks_and_messages_do(loud):
+    "Every button, gallery, upload and key of the page, through what a browser sends: each has an effect and raises nothing."
+    from msca.app.page import Pulse, app_page
+    mixer, painter, explorer = app_page(msca.commands.app.open_studio('procedural-128', 'cpu')).children[1].children
+    studio, tell = mixer.studio, lambda widget, *buffers, **message: widget._handle_custom_msg(message, list(buffers))
+    n = len(studio.layouts)
+    mixer.layout_picker.more.click()
+    assert studio.worker.wait() and len(studio.layouts) == n+1
+    wanted = next(name for name in studio.layouts if name not in mixer.layout_picker.gallery.picked)
+    tell(mixer.layout_picker.gallery, pick=wanted)
+    assert mixer.layout_picker.gallery.picked == [wanted] and studio.worker.wait()
+    photo = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8)).save(photo, 'PNG')
+    for view in (mixer, painter, explorer):
+        tell(view.photos.upload, photo.getvalue(), name=f'{type(view).__name__}.png')
+        assert studio.worker.wait() and type(view).__name__ in view.photos.names
+    before = painter.canvas.array
+    tell(painter.canvas, stroke=True, number=1, first=True, label=0, width=9, points=[(5, 5), (60, 60)])
+    painted = painter.canvas.array
+    assert (painted != before).any()
+    for button, array in ((painter.undo, before), (painter.redo, painted), (painter.undo, before), (painter.redo, painted)):
+        button.click()
+        assert (painter.canvas.array == array).all()
+    painter.keep.click()
+    assert (studio.layouts['painted 1'] == painted).all()
+    painter.clear.click()
+    assert (painter.canvas.array == 255).all() and studio.worker.wait()
+    pulse, said = Pulse(), []
+    pulse.send = said.append
+    tell(pulse, alive=3)
+    assert said == [dict(alive=3)]
+
+
+def test_a_callback_that_raises_is_seen_here_only(loud, capsys):
+    "The fixture above is needed: without it nobody would hear."
+    import ipywidgets as W
+    button = W.Button()
+    button.on_click(lambda _: 1/0)
+    with pytest.raises(ZeroDivisionError): button.click()
+
+
 # ---- the server --------------------------------------------------------------------------------------------------------
 
 @pytest.fixture(scope='module')

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from msca.base.labels import SCENE_LABELS, UNLABELLED, colorize
+from msca.base.labels import SCENE_LABELS, UNLABELLED, InputError, colorize
 from msca.commands.cli import build_parser, main
 from msca.data.datasets import write_scenes
 from msca.data.render import procedural_scene
@@ -751,16 +751,41 @@ def test_train_then_synth_then_resume(here, capsys, monkeypatch):
     assert code == 0 and not err, err
     assert [w for w in ('parser', 'pretrain', 'stage1', 'stage2') if f'{w} epoch 1/1' not in said] == []
     kept = {'config.json', 'model.safetensors', 'parser.json', 'parser.safetensors', 'options.json', 'history.csv', 'history.png',
-            'samples', 'best'}
+            'samples', 'best', 'held-out'}
     assert kept <= {p.name for p in Path('run').iterdir()}
     assert not list(here.rglob('*.tmp'))
     picture, _ = synth(capsys, '--model', 'run')
     assert picture.shape == (32, 32, 3)
+    best, _ = synth(capsys, '--model', 'run/best')  # with the run's parser
+    assert best.shape == (32, 32, 3)
+    from msca.commands.app import own_scenes, run_data  # what `msca app --model run/best` begins with
+    from msca.pretrained.synthesizer import Synthesizer
+    layouts, photos = own_scenes(**run_data('run/best'), s=Synthesizer.load('run/best', 'cpu'))
+    assert 3 <= len(layouts) <= 8 and list(layouts) == list(photos) and all(min(x.size) == 32 for x in layouts.values())
     before = Path('run/model.safetensors').read_bytes()
     code, said, err = run(capsys, 'train', '--out', 'run', '--resume')
     assert code == 0 and not err and 'trained' in said and Path('run/model.safetensors').read_bytes() == before
     refused(capsys, here, ('train', '--out', 'run', '--resume', '--size', '64'), 'started with --size 32, not 64')
     refused(capsys, here, (*SMALL, '--out', 'run'), 'not empty', '--resume')
+
+
+def test_nothing_to_train_is_said(here, capsys):
+    refused(capsys, here, ('train', '--procedural', '16', '--epochs', '0,0', '--warmup-epochs', '0', '--pretrain-epochs', '0', '--out', 'run'), 'all 0')
+
+
+def test_advice_about_weights_names_the_options():
+    from msca.base.weights import download_weights
+    from msca.commands.training import _train_options, training_recipe, weights_advice
+    told = lambda said, *argv: weights_advice(said, a := _train_options(['--out', 'r', *argv]), training_recipe(a))
+    def lost(*_, **__): raise OSError
+    with pytest.MonkeyPatch.context() as m:
+        m.setattr('torch.hub.load_state_dict_from_url', lost)
+        m.setattr('torchvision.models._api.load_state_dict_from_url', lost)
+        with pytest.raises(InputError) as e: download_weights('VGG16_Weights.IMAGENET1K_V1', 'VGG-16')
+    assert 'pass a local file with --perceptual-weights (torchvision' in told(str(e.value), '--config', 'scenes')
+    assert 'with --vgg-weights and --perceptual-weights (' in told('VGG-19 weights …; pass a local file (x)', '--config', 'paper')
+    assert 'with --backbone-weights (' in told('resnet18 weights …; pass a local file (x)', '--config', 'scenes', '--backbone', 'resnet18')
+    assert told('anything else', '--config', 'paper') == 'anything else'
 
 
 def test_training_from_a_shipped_model_with_noise(here, capsys):

@@ -626,3 +626,5 @@ def test_check_remarks_on_masks(tmp_path):
         Image.fromarray(NUMBERS//2*255).save(tmp_path/'labels'/f'{k}.png')
     (tmp_path/'classes.txt').write_text('lawn\n')
     assert any('0 and 255' in line for line in check_dataset(tmp_path).lines())
+    ids, said = quiet(load_labels, tmp_path/'labels'/'0.png', LabelSet('lawn', ['lawn'], [(9, 99, 9)]))   # as a layout too: no file tells which half the lawn is
+    assert "black was read as 'lawn', white as unlabelled" in said[0] and (ids == NUMBERS//2*255).all()

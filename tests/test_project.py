@@ -42,3 +42,22 @@ def test_slow_cells_run_when_asked_for(more, expected, tmp_path):
     done = subprocess.run([Path(sys.executable).parent/'nbdev-test', *more], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert sorted(p.name for p in (tmp_path/'nbs').iterdir() if p.suffix != '.ipynb') == expected
+
+
+def test_help_says_what_may_be_passed():
+    "The comments beside parameters reach `help()`, for all that the package itself offers; nothing is said twice."
+    code = ('import msca, pydoc; [getattr(msca, n) for n in msca.__all__*2]; t = pydoc.plain(pydoc.render_doc(msca.Synthesizer)); print(t); '
+            'print(pydoc.plain(pydoc.render_doc(msca.shipped_models)), pydoc.plain(pydoc.render_doc(msca.Scene)))')
+    said = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True).stdout
+    for name in ('load', 'interpolate', 'extrapolate', 'grid', 'encode', 'paint', 'explain', 'read_layout'):
+        after = re.split(rf'^ \|  {name}\(', said, flags=re.M)[1]
+        assert 'Parameters:' in after[:1500], name
+    assert "device: 'auto', 'cpu', 'cuda' or 'mps'" in said and said.count("'auto', 'cpu', 'cuda' or 'mps'") == 1
+    assert 'the photo: path, PIL image or array' in said
+
+
+def test_everything_public_is_there():
+    "What `msca` offers by name can be had."
+    import msca
+    assert all(getattr(msca, name) is not None for name in msca.__all__) and 'scenes-256' in msca.shipped_models()
+    with pytest.raises(AttributeError): getattr(msca, 'no_such_name')

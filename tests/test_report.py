@@ -372,3 +372,18 @@ def test_the_study_as_a_page(capsys, tmp_path):
     finally:
         server.terminate()
         assert 'msca study summary' in server.communicate(timeout=60)[0]
+
+
+def test_two_reports_of_one_name_do_not_mix(tmp_path, capsys, features):
+    "`check --out report` and `eval --out report.json` in either order: the second one is refused in a line and writes nothing."
+    msca(capsys, 'scenes', '--n', 4, '--size', 64, '--out', tmp_path/'data')
+    data, files = ['--data', tmp_path/'data'], lambda: sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob('*') if not p.is_relative_to(tmp_path/'data'))
+    evaluate = ['eval', *MODEL, *data, '--size', 48, '--side', 'all', '--tasks', 'mirroring', '--no-references', *features]
+    msca(capsys, 'check', *data, '--out', tmp_path/'first')
+    before = files()
+    assert 'first: is there already' in msca(capsys, *evaluate, '--out', tmp_path/'first.json', code=2)[1] and files() == before
+    msca(capsys, *evaluate, '--out', tmp_path/'second.json')
+    before = files()
+    assert 'second.json; name another folder' in msca(capsys, 'check', *data, '--out', tmp_path/'second', code=2)[1] and files() == before
+    msca(capsys, 'check', *data, '--out', tmp_path/'first')  # again is fine
+    msca(capsys, *evaluate, '--out', tmp_path/'second.json')

@@ -70,7 +70,7 @@ def test_what_the_largest_model_reaches_on_held_out_photos():
 
 @pytest.mark.parametrize('series', ['procedural', 'siftflow'])
 def test_every_model_of_a_series_was_trained_alike(series):
-    "The same number of updates, all models, the full one and its nearest rival with a second seed."
+    "The same number of updates, all models, the full one and its nearest baseline with a second seed."
     found = read(f'table1-{series}/table1')
     plan, took = found['plan'], found['trainings']
     assert TrainingConfig.from_dict(plan['recipe']).size > 0

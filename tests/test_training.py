@@ -8,9 +8,11 @@ import time
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.nn.utils.parametrize import is_parametrized
 
 warnings.filterwarnings('ignore', category=FutureWarning)
 
@@ -109,6 +111,29 @@ def test_killed_while_saving(uninterrupted, tmp_path):
     assert len(uninterrupted.splitlines()) > 10
     assert [p.name for p in kept_states(folder)] == ['training.pt', 'training.1.pt']
     assert not any(folder.glob('.*.tmp')), 'what the killed process left behind is still there'
+
+
+@torch.no_grad()
+def stretches(net):
+    "Largest singular values of the spectrally normalized weights of a network in eval mode."
+    return [float(torch.linalg.matrix_norm(m.weight.flatten(1), 2)) for m in net.modules() if is_parametrized(m, 'weight')]
+
+
+def test_saved_model_stretches_nothing(whole):
+    "The average is saved with singular values of its own: with those copied from the model, its weights stretch by more than one."
+    saved = stretches(load_synthesizer(whole.folder)[0])
+    assert len(saved) > 5 and max(abs(v-1) for v in saved) < 2e-3, saved
+    copied = whole.networks.ema
+    copied.learn = SimpleNamespace(model=whole.networks.model)
+    before = copied.n, {k: v.clone() for k, v in copied.average.state_dict().items()}
+    try:
+        copied.after_step()
+        assert max(stretches(copied.average)) > 1.02
+    finally:
+        copied.n = before[0]
+        copied.average.load_state_dict(before[1])
+    best = stretches(load_synthesizer(whole.folder/'best')[0])
+    assert max(abs(v-1) for v in best) < 2e-3, best
 
 
 @pytest.mark.slow

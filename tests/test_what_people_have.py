@@ -15,6 +15,7 @@ from msca.commands.training import check_record, keep_record
 from msca.data.annotations import convert_annotations
 from msca.data.check import check_dataset
 from msca.data.datasets import SceneFolder, split_scenes
+from msca.data.exports import convert_exports
 from msca.data.published import ADE20K, open_dataset
 
 PAGE = Path(__file__).parents[1]/'docs'/'pages'/'howto'/'photos-and-folders.md'
@@ -80,6 +81,8 @@ WAYS = {
     'a photo that is not there': lambda d: converted(coco([[0, 0, 9, 0, 9, 9]], photo='gone.jpg'), d),
     'a photo of another size': lambda d: converted(labelme(outline()), d, size=(96, 96)),
     'CVAT for video': lambda d: converted(BAD['video'], d, 'v.xml'),
+    'masks without a list': lambda d: (photo(d/'in'/'SegmentationClass'/'a.png'), convert_exports([d/'in'], d/'out'))[1],
+    'an export of an annotation tool': lambda d: (photo(d/'in'/'SegmentationClass'/'a.png'), open_dataset(d/'in'))[1],
     'other JSON or XML': lambda d: converted({'name': 'x'}, d),
     'a damaged color profile': damaged,
     'HEIC': without_heif,

@@ -17,7 +17,7 @@ from .labels import UNLABELLED, InputError, LabelSet, check_ids, count_pixels
 from .palettes import from_colors, rgb_to_lab, unknown_colors
 
 # %% ../../nbs/015_base.labelmaps.ipynb #25a0a165
-LOSSLESS = ('PNG', 'BMP', 'GIF', 'TIFF', 'PPM', 'TGA')  # formats that keep numbers as they are
+LOSSLESS = ('PNG', 'BMP', 'GIF', 'TIFF', 'PPM', 'TGA')  # formats that keep numbers as they are; WebP can, and says so by the letters VP8L
 
 class MapPixels(NamedTuple):
     "A picture taken apart, before anybody has said what its values mean."
@@ -30,7 +30,7 @@ def map_pixels(
     name='label map',  # what to call it in messages, usually the file
 ) -> MapPixels:
     "Take a picture apart: values, palette and transparency as the file has them."
-    if img.format is not None and img.format not in LOSSLESS:
+    if img.format is not None and img.format not in LOSSLESS and not (img.format == 'WEBP' and b'VP8L' in _head(img)):
         raise InputError(f'{name}: a label map as {img.format}, whose compression changes ids; save it as PNG')
     stretch = _stretch(img)
     if img.mode in ('La', 'RGBa'): img = img.convert({'La': 'LA', 'RGBa': 'RGBA'}[img.mode])

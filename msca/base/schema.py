@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Range', 'whole', 'number', 'above', 'several', 'describe', 'conform', 'read_value', 'Configuration', 'field_comments',
-           'fingerprint']
+           'tell_parameters', 'fingerprint']
 
 # %% ../../nbs/022_base.schema.ipynb #1cd53241
 import hashlib
@@ -186,6 +186,27 @@ def field_comments(
     except (OSError, TypeError): return {}
     found = {f.name: re.search(rf'^\s+{f.name}:.*?\s#\s+(.*(?:\n\s+#.*)*)$', source, re.M) for f in fields(cls)}
     return {k: re.sub(r'\n\s+#', '', m[1]) for k, m in found.items() if m}
+
+# %% ../../nbs/022_base.schema.ipynb #6476cfb4
+def _told_parameters(f):
+    "What the comments beside the parameters of a callable say, as a part of a docstring."
+    from fastcore.docments import docments
+    try: found = docments(f, args_kwargs=True)
+    except (TypeError, ValueError, OSError): return ''
+    lines = [f'    {name}: {" ".join(said.split())}' for name, said in found.items() if said and name not in ('self', 'cls', 'return')]
+    gives = f'\n\nReturns: {" ".join(found["return"].split())}' if found.get('return') else ''
+    return ('\n\nParameters:\n' + '\n'.join(lines) if lines else '') + gives
+
+def tell_parameters(
+    thing,  # a class or function of this package; anything else stays as it is
+):  # the same
+    "Write the comments beside parameters into docstrings, where `help` and `?` show them; once."
+    if '_is_told' in getattr(thing, '__dict__', ()) or not (inspect.isfunction(thing) or inspect.isclass(thing)) or not thing.__doc__: return thing
+    methods = [getattr(f, '__func__', f) for name, f in vars(thing).items() if not name.startswith('_')] if inspect.isclass(thing) else []
+    for f in (thing, *filter(inspect.isfunction, methods)):
+        if f.__doc__: f.__doc__ += _told_parameters(f)
+    thing._is_told = True
+    return thing
 
 # %% ../../nbs/022_base.schema.ipynb #34283974
 def fingerprint(

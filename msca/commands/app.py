@@ -28,7 +28,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ..base.labels import InputError
-from .options import CommandFailed, add_model_options, open_model, whole_number
+from .options import CommandFailed, add_dataset_options, add_model_options, open_model, whole_number
 from .picture import demo_inputs
 
 # %% ../../nbs/950_commands.app.ipynb #cbd09517
@@ -68,9 +68,10 @@ def own_scenes(
 def run_data(
     folder,  # of a model
 ) -> dict:  # arguments of `own_scenes`; empty where nothing is known, or it is no longer there
-    "The data that a run was trained on."
-    from msca.commands.training import saved_options
+    "The scenes that a run has kept; of a run of an earlier version the data that it was trained on."
+    from msca.commands.training import EXAMPLES, saved_options
     for run in (Path(folder), Path(folder).parent):
+        if (run/EXAMPLES).is_dir(): return dict(data=str(run/EXAMPLES))
         if not (run/'options.json').is_file(): continue
         try: saved = saved_options(run)
         except InputError: continue
@@ -82,11 +83,13 @@ def open_studio(
     model=None,  # what was given for `--model`
     device:str='auto',  # and for `--device`
     data=None,  # and for `--data`
+    format=None,  # and for `--format`
+    palette=None,  # and for `--palette`
 ):  # `Studio`
     "The studio that `msca app` shows."
     from msca.app.studio import Studio
     s = open_model(model, device)
-    known = dict(data=data) if data else run_data(model) if model and os.path.isdir(model) else {}
+    known = dict(data=data, format=format, palette=palette) if data else run_data(model) if model and os.path.isdir(model) else {}
     if not known: return Studio(s, *demo_scenes(s))
     try: return Studio(s, *own_scenes(s=s, **known))
     except InputError:
@@ -292,15 +295,18 @@ def _app_arguments(p):
                    help=f'port to listen on; 0: any that is free (default: {PORT})')
     p.add_argument('--no-browser', action='store_true', help='only print the address')
     p.add_argument('--data', metavar='DIR', help="a dataset whose held-out photos the page begins with (default: that of the model's run, else procedural scenes)")
+    add_dataset_options(p)
     add_model_options(p)
 
-def _checked(model, device, data):
+def _checked(model, device, data, format=None, palette=None):
     "Arguments of `open_studio`, checked here, where a mistake can be said in a line; the defaults need no check, which saves importing torch."
     given = dict(device=device)
+    if data is None and (format or palette): raise InputError('--format and --palette go with --data only')
     if data is not None:
-        from msca.data.published import dataset_class
-        dataset_class(data)
-        given['data'] = str(Path(data).absolute())
+        from msca.data.published import dataset_class, open_dataset
+        if palette: open_dataset(data, format, None, palette)
+        else: dataset_class(data, format)
+        given |= dict(data=str(Path(data).absolute()), format=format, palette=palette and str(Path(palette).absolute()))
     if model is None and device == 'auto': return given
     from msca.pretrained.models import best_device, model_folder
     best_device(device)
@@ -344,7 +350,7 @@ def app(args):
     "`msca app`: the widgets as a page, until Ctrl-C."
     if find_spec('voila') is None: raise InputError("msca app needs Voilà, which is not installed: pip install voila")
     free_port(args.port)
-    serve(args.port, {}, not args.no_browser, 'stopped', _checked(args.model, args.device, args.data))
+    serve(args.port, {}, not args.no_browser, 'stopped', _checked(args.model, args.device, args.data, args.format, args.palette))
 
 COMMANDS = (('app', 'the widgets as a page in a browser, on this computer only', 'msca app\n  msca app --port 0 --no-browser --model run\n  msca app --data my_photos',
              _app_arguments, app),)

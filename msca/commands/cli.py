@@ -18,7 +18,7 @@ from .convert import COMMANDS as CONVERT_COMMANDS
 from .evidence import COMMANDS as EVIDENCE_COMMANDS
 from .mix import COMMANDS as MIX_COMMANDS
 from .model import COMMANDS as MODEL_COMMANDS
-from .options import CommandFailed, command_parser, paint_line
+from .options import CommandFailed, command_parser, name_options, paint_line
 from .picture import COMMANDS as PICTURE_COMMANDS
 from .steering import COMMANDS as STEERING_COMMANDS
 from .study import COMMANDS as STUDY_COMMANDS
@@ -43,20 +43,23 @@ def build_parser() -> argparse.ArgumentParser:
 def _one_line(error): return plain_text(' '.join(str(error).split())) or type(error).__name__
 
 @contextmanager
-def plain_warnings():
+def plain_warnings(
+    args=None,  # what argparse read, for the options that a warning advises
+):
     "Warnings of this package as lines `msca: warning: …`, all others silent."
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         warnings.filterwarnings('default', category=UserWarning, module=r'msca\b')
-        warnings.showwarning = lambda message, *_, **__: print(paint_line(f'msca: warning: {_one_line(message)}', sys.stderr), file=sys.stderr)
+        warnings.showwarning = lambda message, *_, **__: print(paint_line(f'msca: warning: {name_options(_one_line(message), args)}', sys.stderr), file=sys.stderr)
         yield
 
 # %% ../../nbs/980_commands.cli.ipynb #deb0bedb
 def failure(
     error:BaseException,  # what ended a command
+    args=None,  # what argparse read, for the options that would help
 ) -> tuple:  # (exit code, line)
     "What to say, and the exit code: 2 for bad input, 130 after Ctrl-C, 1 for the unexpected."
-    said = _one_line(error)
+    said = name_options(_one_line(error), args)
     if isinstance(error, KeyboardInterrupt): return 130, 'msca: stopped' + (f'; {error}' if str(error) else '')
     if isinstance(error, InputError): return 2, f'msca: error: {said}'
     if isinstance(error, CommandFailed): return 1, f'msca: error: {said}'
@@ -81,16 +84,16 @@ def main(
 ) -> int:  # exit code
     "Run the `msca` command."
     _prepare_output()
-    parser = build_parser()
+    parser, args = build_parser(), None
     try:
         args = parser.parse_args(argv)
         if args.command is None and not args.version: parser.error(f"a command is needed: {', '.join(c[0] for c in COMMANDS)}")
-        with plain_warnings(): (_say_version if args.version else args.run)(args)
+        with plain_warnings(args): (_say_version if args.version else args.run)(args)
         sys.stdout.flush()
     except BrokenPipeError:  # whoever read our output has seen enough, as in `msca labels | head -3`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (Exception, KeyboardInterrupt) as e:
-        code, line = failure(e)
+        code, line = failure(e, args)
         if os.environ.get('MSCA_TRACEBACK') and code == 1: raise
         print(paint_line(line, sys.stderr), file=sys.stderr)
         return code

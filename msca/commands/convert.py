@@ -14,18 +14,19 @@ from .options import check_inputs, check_writable, progress_bar
 # %% ../../nbs/935_commands.convert.ipynb #36c42df8
 def _convert_arguments(p):
     p.add_argument('sources', nargs='+', metavar='FILE',
-                   help='annotation files, or folders of them: labelme JSON, CVAT for images 1.1 (XML), COCO JSON, Label Studio JSON')
+                   help='what a tool exports, packed (.zip) or not: labelme JSON, CVAT for images 1.1 (XML), COCO JSON, Label Studio JSON; '
+                        'or masks in SegmentationClass/ with labelmap.txt (CVAT, labelme)')
     p.add_argument('--out', required=True, metavar='DIR', help='the dataset to make: images/, labels/ and classes.txt')
-    p.add_argument('--photos', nargs='+', default=[], metavar='DIR', help='where the photos are, if not beside the annotations')
+    p.add_argument('--photos', nargs='+', default=[], metavar='DIR', help='folders or zips with the photos, if these are not beside the annotations')
     p.add_argument('--classes', metavar='FILE',
                    help='class names, one a line, in the order of their ids; others become unlabelled (default: all that occur)')
 
 def convert(args):
     "`msca convert`: annotation files to label maps."
-    from msca.data.annotations import convert_annotations
+    from msca.data.exports import convert_exports
     check_inputs(*args.sources, *args.photos, args.classes)
     check_writable(Path(args.out)/'classes.txt')
-    done = convert_annotations(args.sources, args.out, args.photos, args.classes, progress_bar)
+    done = convert_exports(args.sources, args.out, args.photos, args.classes, progress_bar)
     listed = ', '.join(done.classes[:8]) + (f' and {len(done.classes) - 8} more' if len(done.classes) > 8 else '')
     print(f'{args.out}: {done.photos} photos, {len(done.classes)} classes ({listed})')
     print('\n'.join(f'  note        {r}' for r in done.remarks[:10]), end='\n' * bool(done.remarks))

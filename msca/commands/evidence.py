@@ -17,6 +17,7 @@ from ..base.labels import SCENE_LABELS, InputError
 from msca.commands.options import (
     COUNT,
     TRAINING_SIDE,
+    add_dataset_options,
     add_model_options,
     check_inputs,
     check_writable,
@@ -26,7 +27,7 @@ from msca.commands.options import (
     whole_number,
 )
 from .training import add_recipe_options, epoch_lines, opened_dataset, split_scenes, training_recipe
-from ..data.published import FORMATS, open_dataset
+from ..data.published import open_dataset
 
 # %% ../../nbs/940_commands.evidence.ipynb #0beab594
 TASK_NAMES = 'duplicating', 'mirroring', 'retrieving', 'restyling'
@@ -45,12 +46,12 @@ def add_scene_options(
     g = p.add_argument_group('questions')
     g.add_argument('--data', metavar='DIR', help='a dataset, in one of the layouts that msca train reads')
     g.add_argument('--procedural', type=COUNT, metavar='N', help='instead of photos, N procedural scenes')
-    g.add_argument('--format', choices=list(FORMATS), help='layout of the dataset (default: found by its folders)')
-    g.add_argument('--palette', metavar='FILE', help='colors in which the label maps of --data are painted (default: they hold ids)')
+    add_dataset_options(g)
     g.add_argument('--side', choices=['val', 'train', 'all'], default='val', help='which photos: held out from training, learned from, or all (default: val)')
     g.add_argument('--n', type=COUNT, metavar='N', help='so many photos of that side, drawn once and for all (default: all)')
     g.add_argument('--size', type=TRAINING_SIDE, metavar='N', help="side of the square pictures (default: the first model's)")
     g.add_argument('--pool', metavar='DIR', help='for retrieving: a dataset of exemplars (default: all photos of that side)')
+    g.add_argument('--exemplar-palette', metavar='FILE', help="colors in which the label maps of --pool are painted, where they are not --data's")
     g.add_argument('--parser', metavar='NAME|DIR',
                    help="a model whose parser reads exemplars and judges layouts (default: the first model's, else the shipped one)")
     g.add_argument('--workers', type=whole_number(0, 64), default=0, metavar='N', help='processes that prepare questions (default: 0)')
@@ -82,7 +83,8 @@ def check_questions(
     tasks = getattr(args, 'tasks', None)
     if args.data and tasks and 'restyling' in tasks: raise InputError('restyling: photos cannot be drawn again in the same style; use --procedural N, or leave restyling out')
     given = [getattr(args, n, None) for n in ('weights', *(f'{k}_weights' for k in WEIGHTS))]
-    check_inputs(args.data, args.pool, *(f for f in given if f != 'imagenet'))
+    if args.exemplar_palette and not args.pool: raise InputError('--exemplar-palette goes with --pool only')
+    check_inputs(args.data, args.pool, args.palette, args.exemplar_palette, *(f for f in given if f != 'imagenet'))
 
 def question_scenes(
     args,  # what argparse read
@@ -96,11 +98,11 @@ def question_scenes(
     if args.procedural:
         scenes, pool = (ProceduralScenes(n, 2*size, HELD_OUT+k, label_set) for k, n in enumerate((args.procedural, max(50, 4*args.procedural))))
         return scenes, pool, f'{len(scenes)} procedural scenes that no training draws; pool of exemplars: {len(pool)}'
-    source = open_dataset(args.data, args.format, label_set, getattr(args, 'palette', None))
+    source = open_dataset(args.data, args.format, label_set, args.palette)
     side = source if args.side == 'all' else split_scenes(source)[args.side == 'val']
     n = min(args.n or len(side), len(side))
     scenes = pick_scenes(side, sorted(side.names[i] for i in np.random.default_rng(0).permutation(len(side))[:n]))
-    pool = open_dataset(args.pool, None, label_set) if args.pool else side
+    pool = open_dataset(args.pool, None, label_set, args.exemplar_palette or args.palette) if args.pool else side
     words = dict(val='held out from training', train='of the training side', all='of the whole dataset')[args.side]
     return scenes, pool, f'{n} of {len(side)} photos of {source.name}, {words}; pool of exemplars: {len(pool)} photos' + (f' of {pool.name}' if args.pool else '')
 
@@ -321,7 +323,7 @@ def series_scenes(
     "What a series learns from, and the held-out side."
     from msca.data.datasets import ProceduralScenes
     if args.procedural: return *split_scenes(ProceduralScenes(args.procedural, 2*size)), f'{args.procedural} procedural scenes'
-    source = opened_dataset(args.data, SCENE_LABELS if args.labels == 'scenes' else None, args.format)
+    source = opened_dataset(args.data, SCENE_LABELS if args.labels == 'scenes' else None, args.format, palette=args.palette)
     return *split_scenes(source), f'photos of {source.name}'
 
 def series_segmenter(

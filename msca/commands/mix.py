@@ -17,6 +17,7 @@ from msca.commands.options import (
     add_segmenter_option,
     check_inputs,
     check_output,
+    check_pictures,
     open_model,
     picture_side,
     read_told_maps,
@@ -64,6 +65,7 @@ def mix(args):
     photos, inputs = _checked(args)
     check_output(args.out, inputs)
     check_inputs(*inputs)
+    check_pictures(args)
     from msca.base.files import save_image
     from msca.steering.class_styles import check_codes, class_number, read_codes, unseen_classes
     from msca.steering.interpolation import contact_sheet

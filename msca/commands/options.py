@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['COUNT', 'SEED', 'TRAINING_SIDE', 'DEFAULT_MODEL', 'CommandFailed', 'whole_number', 'picture_side', 'device_name',
            'add_model_option', 'add_model_options', 'add_segmenter_option', 'add_noise_option', 'add_map_options',
-           'read_told_maps', 'has_color', 'paint_line', 'command_parser', 'show_first', 'check_inputs',
-           'check_writable', 'check_output', 'early_label_set', 'check_pictures', 'progress_bar', 'open_model']
+           'add_dataset_options', 'read_told_maps', 'name_options', 'has_color', 'paint_line', 'command_parser',
+           'show_first', 'check_inputs', 'check_writable', 'check_output', 'early_label_set', 'check_pictures',
+           'progress_bar', 'open_model']
 
 # %% ../../nbs/900_commands.options.ipynb #33aad719
 import argparse
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from ..base.files import read_json, same_file
 from ..base.labels import InputError, LabelSet, did_you_mean
+from ..data.published import FORMATS
 
 # %% ../../nbs/900_commands.options.ipynb #462d9764
 class CommandFailed(RuntimeError):
@@ -103,6 +105,13 @@ def add_map_options(
     p.add_argument('--snap', action='store_true',
                    help='label maps with smoothed edges: a pixel of a mixed color goes to a class beside it (default: such maps are refused)')
 
+def add_dataset_options(
+    p:argparse.ArgumentParser,  # a command's parser, or a group of one
+):
+    "`--format` and `--palette` of a dataset."
+    p.add_argument('--format', choices=list(FORMATS), help='layout of the dataset (default: found by its folders)')
+    p.add_argument('--palette', metavar='FILE', help='colors in which the label maps of the dataset are painted, as in msca synth (default: they hold ids)')
+
 def read_told_maps(
     args,  # what argparse read; its maps become arrays of the model's ids where the options say so, in place
     label_set,  # of the model
@@ -116,9 +125,27 @@ def read_told_maps(
                'exemplar': (args.exemplar_classes, args.exemplar_palette) if of_exemplars else (args.classes, args.palette)}
     for name, of in (('layout', 'layout'), ('layouts', 'layout'), ('exemplar_layout', 'exemplar'), ('exemplar_layouts', 'exemplar')):
         given = getattr(args, name, None)
-        read = lambda m: load_labels(m, label_set, *options[of], args.snap)
+        read = lambda m: (m[0], read(m[1])) if isinstance(m, tuple) else load_labels(m, label_set, *options[of], args.snap)
         if given is not None: setattr(args, name, [read(m) for m in given] if isinstance(given, list) else read(given))
     args.classes = args.palette = None
+
+# %% ../../nbs/900_commands.options.ipynb #2fa14eef
+_ADVICE = {  # what is said without a command in mind → options that do it, of which a command has one
+    'give the palette it is painted in': ('--palette FILE',), 'give a palette file': ('--palette',), 'let mixed colors snap to their neighbors': ('--snap',),
+    'paint a label map without smoothing': ('--snap reads it',), 'choose a smaller size': ('--size N',), 'A smaller lr': ('--lr X',), 'another seed': ('--seed N',),
+    'name another cache folder': ('--cache DIR',), 'set pretrain_epochs to 0': ('--pretrain-epochs 0',), 'pass a local file': ('--vgg-weights FILE',),
+    "give the exemplar's label map too": ('--exemplar-layout M.png', '--exemplar-layouts M.png')}
+
+def name_options(
+    said:str,  # a complaint, or a warning
+    args,  # what argparse read
+) -> str:
+    "Add a command's options to the advice in a line."
+    said = said.replace(' (exemplar_layout)', '')
+    for phrase, options in _ADVICE.items():
+        option = next((o for o in options if hasattr(args, o.split()[0].strip('-').replace('-', '_'))), None)
+        if option and not any(f'{phrase}{told}' in said for told in (' (', ' with --')): said = said.replace(phrase, f'{phrase} ({option})')
+    return said
 
 # %% ../../nbs/900_commands.options.ipynb #25094578
 def has_color(
@@ -276,11 +303,12 @@ def check_pictures(
         warnings.simplefilter('ignore')
         for names, options in ((('layout', 'layouts'), layout), (('exemplar_layout', 'exemplar_layouts'), exemplar)):
             for path in _paths(args, names) if label_set else (): load_labels(path, label_set, *options, args.snap)
-        for path in _paths(args, ('exemplar', 'exemplars')): check_photo(path)
+        for path in _paths(args, ('exemplar', 'exemplars', 'style', 'draw_from')): check_photo(path)
 
 def _paths(args, names):
-    "Paths that options of these names give."
-    for given in (getattr(args, n, None) for n in names): yield from given if isinstance(given, list) else [given]*(given is not None)
+    "Paths that options of these names give, some of them after the name of what they are for."
+    for given in (getattr(args, n, None) for n in names):
+        for path in given if isinstance(given, list) else [given]*(given is not None): yield path[1] if isinstance(path, tuple) else path
 
 # %% ../../nbs/900_commands.options.ipynb #d218f009
 def progress_bar(

@@ -187,7 +187,7 @@ def _explain_arguments(p):
     p.add_argument('--exemplar', metavar='X.jpg', help='photo: how it should look')
     p.add_argument('--exemplar-layout', metavar='M.png', help="the exemplar's own label map (default: parsed from the photo)")
     p.add_argument('--data', metavar='DIR',
-                   help='instead: a folder of labelled photos, for the transfer matrix and the dendrogram of classes')
+                   help='instead: a dataset, for the transfer matrix and the dendrogram of classes')
     p.add_argument('--pairs', type=COUNT, metavar='N', help='with --data: at most N pairs of scenes (default: all)')
     p.add_argument('--out', default='explanation', metavar='DIR', help='folder for the pictures and tables (default: explanation)')
     p.add_argument('--size', type=TRAINING_SIDE, metavar='N',
@@ -196,11 +196,15 @@ def _explain_arguments(p):
     add_model_options(p)
     add_segmenter_option(p)
 
+_OF_SINGLE_MAPS = 'classes', 'exemplar_classes', 'exemplar_palette', 'exemplar_layout', 'snap'
+
 def explain(args):
     "`msca explain`: attention pictures of one synthesis, or transfer matrix and dendrogram of a dataset."
     one = args.layout is not None or args.exemplar is not None
     if one == (args.data is not None) or one and None in (args.layout, args.exemplar):
         raise InputError('give --layout and --exemplar for one picture, or --data for a dataset')
+    idle = next((o for o in _OF_SINGLE_MAPS if not one and getattr(args, o)), None)
+    if idle: raise InputError(f"--{idle.replace('_', '-')} is for --layout and its exemplar; the maps of --data are read by its own classes.txt, and by --palette")
     inputs, out = (args.layout, args.exemplar, args.exemplar_layout, args.classes, args.palette, args.data), Path(args.out)
     check_output(out/'summary.png', inputs)
     check_inputs(*inputs)
@@ -208,8 +212,8 @@ def explain(args):
     from msca.base.files import save_image
     from msca.steering.explain import figure_image
     s = open_model(args.model, args.device, segmenter=args.segmenter)
-    read_told_maps(args, s.label_set)
     if not one: return _explain_data(args, s, out)
+    read_told_maps(args, s.label_set)
     layout = s.read_layout(args.layout, args.size, args.classes, args.palette)
     told = s.trace(layout, s.read_exemplar(args.exemplar, args.exemplar_layout, None, args.classes, args.palette))
     save_image(figure_image(told.summary(), 120), out/'summary.png')
@@ -218,9 +222,9 @@ def explain(args):
 
 def _explain_data(args, s, out):
     from msca.base.files import save_image
-    from msca.data.datasets import SceneFolder
+    from msca.data.published import open_dataset
     from msca.steering.explain import figure_image, scene_pairs, transfer_matrix
-    scenes = SceneFolder(args.data, s.label_set)
+    scenes = open_dataset(args.data, None, s.label_set, args.palette)
     n = min(len(scenes), args.pairs or len(scenes))
     pairs = scene_pairs(scenes, args.size or s.size, n)
     table = transfer_matrix(s.model, progress_bar(pairs, n), s.label_set)
@@ -234,6 +238,7 @@ def _explain_data(args, s, out):
 def _grid_arguments(p):
     p.add_argument('--layouts', required=True, nargs='+', metavar='L.png', help='label maps, one a row')
     p.add_argument('--exemplars', required=True, nargs='+', metavar='X.jpg', help='photos, one a column')
+    p.add_argument('--exemplar-layouts', nargs='+', metavar='M.png', help='their label maps (default: parsed from the photos)')
     p.add_argument('--out', default='grid.png', metavar='O.png', help='picture to write (default: grid.png)')
     p.add_argument('--size', type=picture_side, metavar='N',
                    help="short side at which pictures are painted (default: the model's training size)")
@@ -245,7 +250,9 @@ def _grid_arguments(p):
 
 def grid(args):
     "`msca grid`: layouts down, exemplars across."
-    inputs = *args.layouts, *args.exemplars, args.classes, args.palette
+    maps = args.exemplar_layouts or [None]*len(args.exemplars)
+    inputs = *args.layouts, *args.exemplars, *maps, args.classes, args.palette
+    if len(maps) != len(args.exemplars): raise InputError(f"{len(maps)} exemplar label maps for {len(args.exemplars)} exemplars; they must agree")
     check_output(args.out, inputs)
     check_inputs(*inputs)
     check_pictures(args)
@@ -255,7 +262,8 @@ def grid(args):
     s = open_model(args.model, args.device, segmenter=args.segmenter, seed=args.seed)
     read_told_maps(args, s.label_set)
     layouts = [s.read_layout(c, args.size, args.classes, args.palette) for c in args.layouts]
-    rows = s.grid(layouts, args.exemplars)
+    maps = args.exemplar_layouts or maps  # read, perhaps
+    rows = s.grid(layouts, [s.read_exemplar(x, m, None, args.classes, args.palette) for x, m in zip(args.exemplars, maps)])
     save_image(grid_picture(rows, [c.unpadded for c in layouts], [load_photo(x) for x in args.exemplars], s.label_set, args.tile), args.out)
     print(f"{args.out}: {len(layouts)} layouts down, {len(args.exemplars)} exemplars across; {s}")
 

@@ -7,11 +7,13 @@ __all__ = ['COMMANDS', 'synth']
 
 # %% ../../nbs/912_commands.synth.ipynb #ca815c3e
 import json
+import os
 from pathlib import Path
 
 from ..base.files import folder_lock, read_json, write_whole
 from ..base.labels import InputError
 from .files import MAP_ENDINGS, PHOTO_ENDINGS, find_files, pair_up
+from ..data.scene import nearby_classes
 from msca.commands.options import (
     add_map_options,
     add_model_options,
@@ -21,6 +23,7 @@ from msca.commands.options import (
     check_output,
     check_pictures,
     check_writable,
+    name_options,
     open_model,
     picture_side,
     progress_bar,
@@ -35,7 +38,7 @@ def _synth_arguments(p):
     p.add_argument('--exemplar', nargs='+', metavar='X.jpg', help='instead: photos, folders or patterns: how it should look')
     p.add_argument('--exemplar-layout', nargs='+', metavar='M.png',
                    help="the exemplars' own label maps, of the same names or in the same order (default: parsed from the photos)")
-    p.add_argument('--out', metavar='O.png|DIR', help='picture to write, or folder for many (default: synth.png, or synth)')
+    p.add_argument('--out', metavar='O.png|DIR', help='picture to write, or folder (a name without ending; default: synth.png, or synth for many)')
     many = p.add_argument_group('many pictures')
     many.add_argument('--pair', choices=['zip', 'all'],
                       help='layouts and photos side by side, or every layout with every photo (default: zip for equally many)')
@@ -70,7 +73,7 @@ def _by_position(given):
     like_photo = next((f for f in layouts if f.lower().endswith(_LIKE_PHOTOS)), None)
     if like_photo and len(given) > 2:
         raise InputError(f'{like_photo}: a photo among the layouts; of several the last is the photo, more are given by --exemplar or as a pattern in quotes')
-    if like_photo: raise InputError(f'{like_photo}: a photo where the layout is expected; the layout comes first: msca synth LAYOUT PHOTO')
+    if like_photo: raise InputError(f'{like_photo}: a photo where the layout is expected; the layout comes first, as a PNG (JPEG changes ids): msca synth LAYOUT PHOTO')
     return layouts, [photo]
 
 # %% ../../nbs/912_commands.synth.ipynb #a5ea807a
@@ -81,9 +84,13 @@ def synth(args):
     folder = args.out or 'synth'
     found = [find_files(given or [], endings, folder) for given, endings in
              ((args.layout, MAP_ENDINGS), (args.exemplar, PHOTO_ENDINGS), (args.exemplar_layout, MAP_ENDINGS))]
-    if args.pair or args.contact_sheet or any(f.several for f in found): return _synth_many(args, Path(folder), *found)
+    if args.pair or args.contact_sheet or any(f.several for f in found) or _is_folder(args.out): return _synth_many(args, Path(folder), *found)
     args.layout, args.exemplar, args.exemplar_layout = (str(f.paths[0]) if f.paths else None for f in found)
     _synth_one(args)
+
+def _is_folder(out):
+    "Whether --out means a folder although there is one picture: a script may have many today and one tomorrow."
+    return out is not None and (Path(out).is_dir() or not Path(out).suffix and not Path(out).exists())
 
 def _synth_one(args):
     out, inputs = args.out or 'synth.png', (args.layout, args.exemplar, args.exemplar_layout, args.classes, args.palette)
@@ -98,7 +105,7 @@ def _synth_one(args):
     print(f"{out}: {picture.width}×{picture.height} pixels\n{s}")
 
 # %% ../../nbs/912_commands.synth.ipynb #b78abea6
-_NOTE = 'synth.json'
+_NOTE, _LISTS = 'synth.json', ('classes', 'palette', 'exemplar_classes', 'exemplar_palette')
 
 def _earlier(folder):
     "Settings and pictures of earlier calls for a folder; empty ones without."
@@ -111,12 +118,14 @@ def _earlier(folder):
 def _settings(args, s):
     "Whatever decides what the pictures look like, besides layouts and photos."
     from msca.data.cache import weights_digest
-    files = {n: str(Path(f).absolute()) for n in ('classes', 'palette', 'exemplar_classes', 'exemplar_palette') if (f := getattr(args, n))}
+    files = {n: str(Path(f).absolute()) for n in _LISTS if (f := getattr(args, n))}
     given = {n: getattr(args, n) for n in ('size', 'exemplar_size', 'segmenter', 'seed', 'snap') if getattr(args, n) is not None}
+    if not any(getattr(m, 'noise', 0) for m in s.model.modules() if hasattr(m, 'corner')): given.pop('seed')   # every seed gives the same picture
     return dict(model=s.name, weights=weights_digest(s.model)) | given | files
 
 def _check_settings(folder, before, now):
     "Refuse to mix pictures of different settings."
+    if 'seed' not in now: before = {n: v for n, v in before.items() if n != 'seed'}
     name = next((n for n in dict.fromkeys([*before, *now]) if before.get(n) != now.get(n)), None) if before else None
     if name is None: return
     option = '--model' if name == 'weights' else '--'+name.replace('_', '-')
@@ -126,9 +135,17 @@ def _check_settings(folder, before, now):
 
 def _inputs(pair): return [str(p.absolute()) if p else None for p in (pair.layout, pair.exemplar, pair.exemplar_map)]
 
-def _is_done(pair, pictures):
-    "Whether a picture is there, from these inputs, and newer than they are."
-    if pictures.get(pair.out.name) != _inputs(pair) or not pair.out.is_file(): return False
+def _stamped(args, pair):
+    "The files that a picture is made from, lists of classes and colors among them: path, size and time of the last change."
+    near = [nearby_classes(p) for p in (pair.layout, pair.exemplar_map) if p]
+    files = [pair.layout, pair.exemplar, pair.exemplar_map, *(getattr(args, n) for n in _LISTS), *near]
+    return [[os.path.abspath(f), os.stat(f).st_size, os.stat(f).st_mtime_ns] for f in files if f and os.path.isfile(f)]
+
+def _is_done(pair, pictures, stamped):
+    "Whether a picture is there, and made from the files as they are now; after a kill, whether it is newer than they are."
+    if not pair.out.is_file() or pair.out.name not in pictures: return False
+    if pictures[pair.out.name] == stamped: return True
+    if pictures[pair.out.name] != _inputs(pair): return False
     made = pair.out.stat().st_mtime
     return all(p.is_file() and p.stat().st_mtime <= made for p in pair[:2]+pair[3:] if p)
 
@@ -146,9 +163,15 @@ def _synth_many(args, folder, layouts, exemplars, maps):
     check_inputs(*layouts.paths, *exemplars.paths, *maps.paths)
     _check_folder(folder, pairs)
     for remark in (*layouts.remarks, *exemplars.remarks, *maps.remarks): print(f'  note        {remark}')
-    with folder_lock(folder): complaints = _paint_folder(args, folder, pairs)
-    for line in dict.fromkeys(complaints.values()): print(f'  left out    {line}')
+    try:
+        with folder_lock(folder): complaints = _paint_folder(args, folder, pairs)
+    except KeyboardInterrupt: raise KeyboardInterrupt('what is painted stays; go on with the same command') from None
+    for line in dict.fromkeys(complaints.values()): print(f'  left out    {name_options(line, args)}')
     if complaints: raise InputError(f'{folder}: {len(pairs)-len(complaints)} of {len(pairs)} pictures are there; the others could not be painted, see above')
+
+def _changed(path): return os.stat(path).st_mtime_ns if path.is_file() else None
+
+def _pictures(n, one='', more='s'): return f'{n} picture{one if n == 1 else more}'
 
 def _paint_folder(args, folder, pairs):
     "Paint what is missing; gives path of a picture → why it was left out."
@@ -157,13 +180,18 @@ def _paint_folder(args, folder, pairs):
     before, pictures = _earlier(folder)
     settings = _settings(args, s)
     _check_settings(folder, before, settings)
-    todo = [p for p in pairs if not _is_done(p, pictures)]
-    with write_whole(folder/_NOTE) as part:
-        part.write_text(json.dumps(dict(settings=settings, pictures=pictures | {p.out.name: _inputs(p) for p in pairs}), indent=1))
+    stamps = {p: _stamped(args, p) for p in pairs}
+    todo = [p for p in pairs if not _is_done(p, pictures, stamps[p])]
+    old = {p: _changed(p.out) for p in todo}
+    def note():
+        made = {p.out.name: stamps[p] if p not in old or old[p] != _changed(p.out) else _inputs(p) if old[p] is None else [] for p in pairs}
+        with write_whole(folder/_NOTE) as part: part.write_text(json.dumps(dict(settings=settings, pictures=pictures | made), indent=1))
     def read_layout(path): return load_labels(path, s.label_set, args.classes, args.palette, args.snap)
-    complaints = _paint(args, s, todo, read_layout)
-    if len(todo) < len(pairs): print(f'{folder}: {len(pairs)-len(todo)} pictures are there already, and newer than their inputs')
-    print(f'{folder}: {len(todo)-len(complaints)} pictures painted\n{s}')
+    note()
+    try: complaints = _paint(args, s, todo, read_layout)
+    finally: note()
+    if len(todo) < len(pairs): print(f'{folder}: {_pictures(len(pairs)-len(todo), " is", "s are")} there already, made from the same files')
+    print(f'{folder}: {_pictures(len(todo)-len(complaints))} painted\n{s}')
     if args.contact_sheet:
         from msca.commands.contact_sheet import write_contact_sheet
         print(write_contact_sheet(pairs, complaints, folder, s.label_set, read_layout, progress_bar))

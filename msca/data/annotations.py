@@ -8,8 +8,10 @@ __all__ = ['READERS', 'filled_polygons', 'drawn_shape', 'Shape', 'Annotated', 'A
            'convert_annotations']
 
 # %% ../../nbs/155_data.annotations.ipynb #f3e907a5
+import filecmp
 import math
 import os
+import re
 import shutil
 import warnings
 from base64 import b64decode
@@ -362,27 +364,39 @@ def read_annotations(
             OSError) as e: raise InputError(f'{path}: not as {format} writes it ({e})') from None
 
 # %% ../../nbs/155_data.annotations.ipynb #9b55d9a6
+_MASKS = re.compile(r'[/\\]Segmentation(Class|Object)\w*[/\\]')   # folders of an export that hold no photos
+
 class _Photos:
-    "The photos below some folders, found by what annotations call them."
-    def __init__(self, folders):
-        self.by_file = {}
-        for path in dict.fromkeys(os.path.realpath(p) for folder in folders
-                                  for p in list_folder(folder, PairedScenes.photo_endings).files.values()):
-            self.by_file.setdefault(plain_name(os.path.basename(path)).lower(), []).append(path)
+    "The photos below some folders, found by what annotations call them; those of folders that were named come before those beside the annotations."
+    def __init__(self, named, beside):
+        self.shelves = [self._by_file(named), self._by_file(beside)]
+
+    def _by_file(self, folders):
+        "Name with ending, and name without, in lower case → paths; what an export holds beside photos is left out."
+        found = {}
+        for path in dict.fromkeys(os.path.realpath(p) for folder in folders for p in list_folder(folder, PairedScenes.photo_endings).files.values()):
+            name = plain_name(os.path.basename(path)).lower()
+            for key in (name, os.path.splitext(name)[0]) if not _MASKS.search(path) else (): found.setdefault(key, []).append(path)
+        return found
 
     def find(self, said, beside):
         "The path of a photo, seen from an annotation file; `InputError` where none or more than one fits."
         parts = plain_name(said.replace('\\', '/')).lower().split('/')
         direct = os.path.realpath(beside.parent / said.replace('\\', '/'))
         if os.path.isfile(direct): return direct
-        found = self.by_file.get(parts[-1]) or self.by_file.get(parts[-1].partition('-')[2], [])   # an upload's name begins with a mark
+        keys = parts[-1], parts[-1].partition('-')[2]   # an upload's name begins with a mark
+        found = next((shelf[key] for shelf in self.shelves for key in keys if key in shelf), [])
         fits = lambda path: next((k for k,
                                   (a, b) in enumerate(zip(reversed(parts[:-1]), reversed(plain_name(path).lower().split('/')[:-1])))
                                   if a != b), len(parts) - 1)
         best = [p for p in found if fits(p) == max(map(fits, found))]
         if not best: raise InputError('no such photo; name its folder with --photos')
-        if len(best) > 1: raise InputError(f'{len(best)} photos are called so: {best[0]}, {best[1]}')
+        if len(best) > 1 and not _are_copies(best): raise InputError(f'{len(best)} photos are called so: {best[0]}, {best[1]}')
         return best[0]
+
+def _are_copies(paths):
+    "Whether files have the same bytes, as in a dataset that was made of them before."
+    return len(set(map(os.path.getsize, paths))) == 1 and all(filecmp.cmp(paths[0], p, shallow=False) for p in paths[1:])
 
 def _as_upright(labels, path):
     "A label map in the size of the photo, turned as the photo is; `InputError` where the sizes differ."
@@ -405,7 +419,7 @@ class Conversion:
     remarks:list    # what is worth knowing
 
 def convert_annotations(
-    sources,        # annotation files, and folders of them
+    sources,        # annotation files, folders of them, and what was read already (`AnnotationFile`)
     out,            # the folder to make; it must not exist, or be empty
     photos=(),      # folders where photos are looked for, besides those of the sources
     classes=None,   # a file of class names: these, in this order; None: all that occur
@@ -414,9 +428,9 @@ def convert_annotations(
     "Write a folder of photos, label maps and `classes.txt` from annotation files."
     files, faults = _read_all(sources)
     if not files: raise InputError(str(faults[0])
-                                   if faults else f'{", ".join(map(str, sources))}: no annotation files of labelme, CVAT, COCO or Label Studio')
+                                   if faults else f'{", ".join(map(str, sources))}: no annotation files of labelme, CVAT, COCO or Label Studio there')
     names, remarks = _class_names(files, classes)
-    found, more = _found_photos(files, _Photos([*_folders(sources), *photos]))
+    found, more = _found_photos(files, _Photos(photos, _folders(sources)))
     faults, ids, done = faults + more, {n: k for k, n in enumerate(names)}, {}
     with whole_folder(out) as folder:
         for name, file, a, path in progress(found, total=len(found)) if progress else found:
@@ -462,15 +476,18 @@ def _short_names(paths):
         for k in clash: depth[k] += 1
     return names
 
-def _folders(sources): return [p if (p := Path(s)).is_dir() else p.absolute().parent.parent
-                               if p.absolute().parent.name == 'annotations' else p.absolute().parent for s in sources]
+def _folders(sources):
+    "Where photos are looked for first."
+    paths = [Path(getattr(s, 'path', s)) for s in sources]
+    above = lambda p: p.parent.parent if p.parent.name == 'annotations' else p.parent
+    return [p if p.is_dir() else above(p.absolute()) for p in paths]
 
 def _read_all(sources):
     "The annotation files that are named or lie in folders that are named, and faults of those in folders."
     files, faults = [], []
-    for source in map(Path, sources):
-        if not source.is_dir():
-            files.append(read_annotations(source))
+    for source in sources:
+        if isinstance(source, AnnotationFile) or not Path(source).is_dir():
+            files.append(source if isinstance(source, AnnotationFile) else read_annotations(source))
             continue
         for path in list_folder(source, ('.json', '.xml')).files.values():
             try: files.append(read_annotations(path))

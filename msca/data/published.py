@@ -260,11 +260,14 @@ def dataset_class(
     "The reader for a dataset, found by its folders and files where no format is given."
     path, known = Path(path), ', '.join(FORMATS)
     if format is not None and format not in FORMATS: raise InputError(f'{format!r} is no dataset format; choose from {known}')
+    if path.suffix.lower() == '.zip' and path.is_file(): raise InputError(f'{path}: is packed; unpack it, or make a dataset of an annotation tool\'s export: msca convert')
     if not path.is_dir(): raise InputError(f'{path}: no such folder; a dataset is one of {known} (images/, labels/, classes.txt)')
     if format is not None: return FORMATS[format]
     published = next((c for c in FORMATS.values() if c is not SceneFolder and c.fits(path)), None)
     if published: return published
     if (path / 'classes.txt').is_file() or all((path / part).is_dir() for part in ('images', 'labels')): return SceneFolder
+    if (path / 'SegmentationClass').is_dir() or any(p.suffix.lower() in ('.json', '.xml') for p in path.iterdir()):
+        raise InputError(f'{path}: no dataset, but what an annotation tool exports; msca convert {path} --out DIR makes one of it')
     raise InputError(f'{path}: no dataset there; looked for images/train2017 and stuffthingmaps/train2017 (coco-stuff), images/training '
                      'and annotations/training (ade20k), leftImg8bit/train and gtFine/train (cityscapes), images/, labels/ and '
                      'classes.txt (folder)')

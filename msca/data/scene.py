@@ -51,7 +51,7 @@ def load_labels(
     if isinstance(source, (str, os.PathLike)): source = open_image(source)
     own = _meant_set(source, own, label_set, palette)
     ids, remarks = _read_map(source, own, name, snap)
-    for remark in remarks if len(own) > 1 or snap else (): warnings.warn(remark, stacklevel=2)   # of one class, 0 and 255 are all there is
+    for remark in remarks: warnings.warn(remark, stacklevel=2)
     if own is not label_set: ids = _translate(ids, own, label_set, name)
     if (ids == UNLABELLED).all():
         raise InputError(f'{name}: no pixel has a label of {label_set.name!r}; its classes are {", ".join(label_set.classes)}')

@@ -33,6 +33,7 @@ from .recipe import MAY_CHANGE, TrainingConfig, phases, recipe_line, schedule_li
 from .samples import PhotoStore, fits_stages, stage_loaders
 from .states import newest_state, write_state
 from ..model.checkpoint import save_synthesizer
+from ..model.spade import renew_spectral_norm
 from ..model.synthesizer import PainterConfig, SceneSynthesizer, find_variant
 
 # %% ../../nbs/390_learning.run.ipynb #aff36233
@@ -320,14 +321,15 @@ class TrainingRun:
     def save_model(self,
         folder=None,  # checkpoint folder; None: the run folder
     ):
-        "Save the averaged synthesizer with batch-norm statistics recomputed on training data."
+        "Save the averaged synthesizer, settled."
         self.settle_average()
         self.write_model(folder or self.folder)
 
     def settle_average(self,
         n_batches:int=16,  # batches of training data for the batch-norm statistics
     ):
-        "Recompute the averaged synthesizer's batch-norm statistics: those copied from the model do not belong to its weights."
+        "Recompute the averaged synthesizer's singular values, then its batch-norm statistics: those copied from the model do not belong to its weights."
+        renew_spectral_norm(self.networks.average)
         batches = (tuple(t.to(self.device) for t in b) for b in islice(self.loaders(self.phases[-1].stage).train, n_batches))
         recompute_batchnorm(self.networks.average, batches)
 

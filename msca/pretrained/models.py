@@ -16,8 +16,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from ..base.labels import InputError, LabelSet, did_you_mean
-from ..base.weights import HUB_NAME, all_finite, hub_folder
-from ..base.photos import MAX_SIDE
+from ..base.weights import HUB_NAME, hub_folder
 from ..model.checkpoint import load_synthesizer, read_config
 from ..model.external import find_segmenter
 from ..model.segmenter import load_segmenter
@@ -77,12 +76,7 @@ def load_painter(
     vgg_weights='imagenet',  # for models with VGG-19 features: 'imagenet' or a local file
 ) -> tuple:  # (synthesizer in eval mode, spectral norm folded; its label set; config.json as a dict)
     "A checkpoint's synthesizer, ready to paint; `InputError` names the file that is wrong."
-    try: model, label_set, meta = load_synthesizer(folder, vgg_weights)
-    except (RuntimeError, MemoryError) as e:
-        raise InputError(f"{folder/'config.json'}: no network can be built from it ({' '.join(str(e).split())[:100]})") from None
-    if meta['size'] > MAX_SIDE: raise InputError(f"{folder/'config.json'}: size is {meta['size']}; it must be at most {MAX_SIDE}")
-    broken = next((k for k, v in model.state_dict().items() if v.is_floating_point() and not all_finite(v)), None)
-    if broken: raise InputError(f"{folder/'model.safetensors'}: damaged, {broken} is not finite")
+    model, label_set, meta = load_synthesizer(folder, vgg_weights)
     return fold_spectral_norm(model), label_set, meta
 
 # %% ../../nbs/800_pretrained.models.ipynb #95c5fc2d

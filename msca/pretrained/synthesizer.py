@@ -71,7 +71,7 @@ class Synthesizer:
 
     @property
     def painter(self):
-        "The network that paints: on a CPU the model folded (notebook 236), anew when its weights are not those of before."
+        "The network that paints: on a CPU the model folded (`model.folded`), anew when its weights are not those of before."
         if self.device.type != 'cpu' or self.model.training: return self.model
         state = self.model, weights_version(self.model), self.precision
         if self._folded[0] != state: self._folded = state, fold(self.model, self.precision)
