@@ -22,7 +22,7 @@ setup(
     extras_require={**extras, "docs": cfg["docs_requirements"].split(), "dev": sum(extras.values(), cfg["dev_requirements"].split())},
     packages=find_packages(include=["msca", "msca.*"]),
     include_package_data=False,  # with it setuptools takes pretrained_models, which holds no module, for a forgotten package
-    package_data={"msca": ["py.typed", "pretrained_models/*/*", "photos/*"], "msca.app": ["*.ipynb"]},
+    package_data={"msca": ["py.typed", "pretrained_models/*/*", "photos/*"], "msca.app": ["*.ipynb", "static/*"]},
     entry_points={"console_scripts": ["msca=msca.commands.cli:main"], "nbdev": ["msca=msca._modidx:d"]},
     classifiers=["Development Status :: 4 - Beta", "Intended Audience :: Science/Research", "Programming Language :: Python :: 3",
                  "Topic :: Scientific/Engineering :: Image Processing", "Topic :: Scientific/Engineering :: Artificial Intelligence"],

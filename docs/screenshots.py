@@ -1,12 +1,15 @@
-"""Take the pictures of `msca app` for README.md and the notebooks: `python docs/screenshots.py`.
+"""Take the pictures of `msca app` and of the web page for README.md, the notebooks and the site: `python docs/screenshots.py`.
 
-Writes nbs/images/app-*.jpg; needs Chromium with chromedriver, and selenium and Voilà (`.[dev]`).
+Writes nbs/images/app-*.jpg and web-page.jpg; needs Chromium with chromedriver, and selenium and Voilà (`.[dev]`).
 """
+import functools
+import http.server
 import io
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -32,14 +35,43 @@ def shoot(page, name):
     picture.resize((960, round(960*picture.height/picture.width)), Image.Resampling.LANCZOS).save(OUT/f'app-{name}.jpg', quality=82)
 
 
-def main():
-    server = subprocess.Popen([sys.executable, '-m', 'msca', 'app', '--port', '0', '--no-browser'], text=True, stdout=subprocess.PIPE)
-    page, options = None, webdriver.ChromeOptions()
+def chromium(profile, height=1400):
+    "A browser."
+    options = webdriver.ChromeOptions()
     options.binary_location = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), '')
-    with tempfile.TemporaryDirectory() as profile:
-        for a in ('headless', 'no-sandbox', 'disable-gpu', 'disable-dev-shm-usage', 'window-size=1280,1400', f'user-data-dir={profile}'): options.add_argument(f'--{a}')
+    for a in ('headless', 'no-sandbox', 'disable-gpu', 'disable-dev-shm-usage', f'window-size=1280,{height}', f'user-data-dir={profile}'): options.add_argument(f'--{a}')
+    return webdriver.Chrome(options=options, service=Service(shutil.which('chromedriver')))
+
+
+def web_page():
+    "The page of `msca export --format web`, its upper part."
+    with tempfile.TemporaryDirectory() as d:
+        subprocess.run([sys.executable, '-m', 'msca', 'export', '--format', 'web', '--out', f'{d}/page'], check=True, stdout=subprocess.DEVNULL)
+        server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(http.server.SimpleHTTPRequestHandler, directory=f'{d}/page'))
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        page = chromium(f'{d}/profile')
         try:
-            page = webdriver.Chrome(options=options, service=Service(shutil.which('chromedriver')))
+            page.get(f'http://127.0.0.1:{server.server_address[1]}/')
+            state = lambda: page.execute_script('const d = document.documentElement.dataset; return d.ready && d.shown === d.asked')
+            WebDriverWait(page, 200).until(lambda p: state())
+            find(page, '#photos .card[title=sunset]')[0].click()
+            WebDriverWait(page, 200).until(lambda p: state())
+            bottom = page.execute_script('return document.querySelector("#photos").getBoundingClientRect().bottom')
+            picture = Image.open(io.BytesIO(page.get_screenshot_as_png())).convert('RGB')
+            picture = picture.crop((0, 0, picture.width, round(bottom)+14))
+            picture.resize((960, round(960*picture.height/picture.width)), Image.Resampling.LANCZOS).save(OUT/'web-page.jpg', quality=82)
+        finally:
+            page.quit()
+            server.shutdown()
+
+
+def main():
+    web_page()
+    server = subprocess.Popen([sys.executable, '-m', 'msca', 'app', '--port', '0', '--no-browser'], text=True, stdout=subprocess.PIPE)
+    page = None
+    with tempfile.TemporaryDirectory() as profile:
+        try:
+            page = chromium(profile)
             page.get(server.stdout.readline().split()[0])
             WebDriverWait(page, 90).until(lambda p: len([x for x in find(p, '.msca-picture') if x.get_attribute('src')]) >= 4)
             for name in ('Mix', 'Paint', 'Explore'):

@@ -267,6 +267,48 @@ def relink(text):
     return re.sub(r'\[([^\]]+)\]\((?:\.\./)+(?!notebooks)[^)]+\)', r'\1', text)
 
 
+# The page that paints
+
+LIVE = '''
+```{raw} html
+<figure class="demo" id="demo">
+<a href="demo/index.html"><img src="notebooks/images/web-page.jpg" alt="A page with a label map at the left, its classes beside it, and the picture that is computed from it at the right"></a>
+<figcaption><button type="button">Paint here</button> <span>%(size)s MB, computed in this browser; nothing is uploaded. Or <a href="demo/index.html">as a page of its own</a>.</span></figcaption>
+</figure>
+<script>
+document.querySelector('#demo button').onclick = e => {
+  const frame = Object.assign(document.createElement('iframe'), {src: 'demo/index.html', title: 'msca: paint with labels'})
+  document.querySelector('#demo > a').replaceWith(frame)
+  e.target.remove()
+}
+</script>
+```
+'''
+PICTURE = '''
+![A page with a label map at the left, its classes beside it, and the picture that is computed from it at the right](notebooks/images/web-page.jpg)
+
+*The page that `msca export --format web` writes; it paints in the browser. %(why)s*
+'''
+
+
+def write_demo():
+    "The shipped model's page beside the site, and where it is on the first page; a picture of it and the reason where it cannot be made."
+    from msca.base.labels import InputError
+    from msca.commands.cli import main as msca
+    index = SOURCE/'index.md'
+    try:
+        from msca.commands.web import fetch_runtime
+        fetch_runtime()
+        if msca(['export', '--format', 'web', '--out', str(SOURCE/'extra'/'demo')]): raise InputError('the shipped model cannot be exported here')
+        first = json.loads((SOURCE/'extra'/'demo'/'manifest.json').read_text(encoding='utf-8'))['first']
+        block = LIVE % dict(size=f'{first/1e6:.0f}')
+    except InputError as e:
+        print(f'docs/site.py: no live demo: {e}', file=sys.stderr)
+        block = PICTURE % dict(why='This site was built without it.')
+    (SOURCE/'extra').mkdir(exist_ok=True)
+    index.write_text(index.read_text(encoding='utf-8').replace('<!-- demo -->', block), encoding='utf-8')
+
+
 # The whole
 
 def write_sources():
@@ -278,7 +320,7 @@ def write_sources():
     shutil.copy(DOCS/'msca.css', SOURCE/'_static')
     mathjax = next(f for f in distribution('sphinx-mathjax-offline').files if f.match('mathjax/tex-svg.js'))
     shutil.copy(mathjax.locate(), SOURCE/'_static')
-    for write in (write_notebooks, write_tutorials, write_reference, write_results): write()
+    for write in (write_notebooks, write_tutorials, write_reference, write_results, write_demo): write()
 
 
 def main():

@@ -76,7 +76,7 @@ def test_models_have_a_card(names, model):
 def test_wheel_holds_nothing_else(wheel, names):
     "No notebooks, tests, caches or leftovers; small enough to download."
     model = r'pretrained_models/[\w-]+/(config\.json|parser\.json|(model|parser)\.safetensors|MODEL_CARD\.md)'
-    inside = rf'msca/(py\.typed|\w+/\w+\.py|\w+\.py|{model}|app/\w+\.ipynb|photos/\w+\.(jpg|md))|msca-[\w.]+\.dist-info/.+'
+    inside = rf'msca/(py\.typed|\w+/\w+\.py|\w+\.py|{model}|app/\w+\.ipynb|app/static/\w+\.(js|css|html|svg)|photos/\w+\.(jpg|md))|msca-[\w.]+\.dist-info/.+'
     assert [n for n in names if not re.fullmatch(inside, n)] == []
     assert wheel.stat().st_size < 50 * 2**20
     assert re.fullmatch(r'msca-\d+\.\d+\S*-py3-none-any\.whl', wheel.name)

@@ -12,7 +12,7 @@ import struct
 from pathlib import Path
 
 from ..base.labels import UNLABELLED, InputError
-from .options import add_model_option, check_output, check_writable, open_model
+from .options import add_model_option, check_inputs, check_output, check_writable, open_model
 
 # %% ../../nbs/970_commands.model.ipynb #d737a05d
 def _models_arguments(p): pass
@@ -118,14 +118,18 @@ def labels(args):
 # %% ../../nbs/970_commands.model.ipynb #2e3c3a86
 def _formats(text):
     names = tuple(text.split(','))
-    if set(names) - {'onnx', 'torch'} or len(set(names)) < len(names): raise argparse.ArgumentTypeError(f"{text!r}: onnx, torch or onnx,torch is wanted")
+    if names == ('web',): return names
+    if set(names) - {'onnx', 'torch'} or len(set(names)) < len(names): raise argparse.ArgumentTypeError(f"{text!r}: onnx, torch, onnx,torch or web is wanted")
     return names
 
 def _export_arguments(p):
     add_model_option(p)
-    p.add_argument('--out', required=True, metavar='DIR', help='folder for synthesizer.onnx, synthesizer.pt2, the same of the parser, model.json and paint.py')
+    p.add_argument('--out', required=True, metavar='DIR', help='folder for synthesizer.onnx, synthesizer.pt2, the same of the parser, model.json and paint.py; or for the page')
     p.add_argument('--format', type=_formats, default=('onnx', 'torch'), metavar='A,B',
-                   help='onnx (for any runtime), torch (a torch.export program), or both (default: onnx,torch)')
+                   help='onnx (for any runtime), torch (a torch.export program), or both (default: onnx,torch); '
+                        'or web: a page to paint on, computed in the browser, that any host of files can serve')
+    p.add_argument('--data', metavar='DIR', help='with --format web: labelled photos that the page begins with, for everybody to see (default: those of msca app)')
+    p.add_argument('--runtime', metavar='FILE', help='with --format web: onnxruntime-web as npm pack saves it (default: from the cache, or fetched by npm)')
     p.add_argument('--vgg-weights', default='imagenet', metavar='FILE', help='local VGG-19 weights, for models of the paper configuration (default: download)')
 
 def _earlier_export(folder):
@@ -134,18 +138,41 @@ def _earlier_export(folder):
     except (OSError, ValueError): return False
     return isinstance(about, dict) and {'classes', 'palette', 'multiple_of'} <= set(about)
 
+def _export_page(args, out):
+    "`msca export --format web`."
+    from msca.commands.web import earlier_page, fetch_runtime, page_scenes, write_page
+    check_writable(out/'manifest.json')
+    check_inputs(args.data, args.runtime)
+    if out.is_dir() and any(out.iterdir()) and not earlier_page(out): raise InputError(f"{out}: has other files in it; name a new folder, or one of an earlier export")
+    archive = fetch_runtime(args.runtime)
+    from msca.pretrained.models import model_folder
+    s = open_model(args.model, 'cpu', args.vgg_weights)
+    about = write_page(s, _parser_of(model_folder(args.model)), page_scenes(s, args.data), archive, out)
+    sizes = {name: entry['bytes']/1e6 for name, entry in about['files'].items()}
+    for name, mb in sizes.items(): print(f'{out/name}: {mb:.1f} MB')
+    print(f"{about['first']/1e6:.1f} MB until the first picture, {sum(sizes.values()):.1f} MB with a photo of the visitor's")
+    print(f'try it: python -m http.server --directory {out}, then open the address that it prints')
+    print(s)
+
+def _parser_of(folder):
+    "The segmenter of a model's folder, or None."
+    from msca.model.segmenter import load_segmenter
+    from msca.pretrained.models import parser_folder
+    place = parser_folder(folder)
+    return load_segmenter(place)[0].requires_grad_(False) if place else None
+
 def export(args):
     "`msca export`: a model as graphs that run without this package."
     out = Path(args.out)
+    if args.format == ('web',): return _export_page(args, out)
+    for option in ('data', 'runtime'):
+        if getattr(args, option): raise InputError(f'--{option} goes with --format web')
     check_writable(out/'model.json')
     if out.is_dir() and any(out.iterdir()) and not _earlier_export(out): raise InputError(f"{out}: has other files in it; name a new folder, or one of an earlier export")
     from msca.model.portable import write_portable
-    from msca.model.segmenter import load_segmenter
-    from msca.pretrained.models import model_folder, parser_folder
-    s, folder = open_model(args.model, 'cpu', args.vgg_weights), model_folder(args.model)
-    place = parser_folder(folder)
-    parser = load_segmenter(place)[0].requires_grad_(False) if place else None
-    written = write_portable(s.model, parser, s.label_set, s.size, s.notice, out, args.format)
+    from msca.pretrained.models import model_folder
+    s = open_model(args.model, 'cpu', args.vgg_weights)
+    written = write_portable(s.model, _parser_of(model_folder(args.model)), s.label_set, s.size, s.notice, out, args.format)
     for p in written: print(f"{p}: {p.stat().st_size/2**20:.1f} MiB" if p.suffix in ('.onnx', '.pt2') else p)
     if 'onnx' in args.format: print(f"try it: python {out/'paint.py'} LAYOUT.png EXEMPLAR.jpg OUT.png")
     print(s)
@@ -154,4 +181,5 @@ def export(args):
 COMMANDS = (
     ('models', 'the models inside the package', 'msca models', _models_arguments, models),
     ('labels', "ids, names and colors of a model's label set", 'msca labels --out palette', _labels_arguments, labels),
-    ('export', 'a model as ONNX and torch.export graphs, for use without this package', 'msca export --out portable', _export_arguments, export))
+    ('export', 'a model as ONNX and torch.export graphs, or as a web page, for use without this package',
+     'msca export --out portable\n  msca export --format web --model runs/mine --out page', _export_arguments, export))
