@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Train one of the three shipped parsers and score it on held-out scenes.
+r"""Train one of the shipped parsers and score it on held-out scenes.
 
 How the shipped ones were made (with OMP_NUM_THREADS=1; MSCA_DATA holds the folders of photos):
 
@@ -10,6 +10,11 @@ Going on from a trained one, twice, with the rarer classes weighted up a little 
 
     python benchmarks/train_parser.py photos --start runs/parser_photos --epochs 10 --lr 2e-3 --balance 0.1 --seed 1 --out runs/parser_photos_17_epochs
     python benchmarks/train_parser.py photos --start runs/parser_photos_17_epochs --epochs 14 --lr 2e-3 --balance 0.1 --seed 2 --out runs/parser_photos_31_epochs
+
+Going on from DeepLab's published weights, which have learned ADE20K (benchmarks/phases/parser):
+
+    python benchmarks/train_parser.py photos --network deeplab --encoder deeplab_ade32_int8.npz --epochs 5 --procedural 600 --size 192 --batch-size 8 \
+        --lr 1e-3 --balance 0.1 --out runs/parser_deeplab
 
 `photos` reads the folders siftflow, labelmefacade, stanford_background, msrc_v2 and camvid below $MSCA_DATA, mixes in procedural
 scenes and starts from ImageNet weights (--encoder FILE, or torchvision's download without it). `procedural` sees procedural scenes
