@@ -100,10 +100,16 @@ function request(map) {
 }
 
 // The newest wish counts: while one picture is computed, at most one waits. While the hand moves, a smaller picture is enough where a whole one takes long.
-let busy = false, wanted = false, seconds = 0, moving = false
-async function repaint() {
+// A press alone waits a moment: it may be a dab, whose whole picture then comes at once.
+let busy = false, wanted = false, seconds = 0, moving = false, pressed = 0
+function repaint() {
   wanted = true; document.documentElement.dataset.asked = ++state.asked
-  if (busy || !state.ready) return
+  if (moving && performance.now() < pressed+PRESS) setTimeout(work, PRESS)
+  else work()
+}
+const PRESS = 60  // milliseconds
+async function work() {
+  if (busy || !wanted || !state.ready) return
   busy = true
   while (wanted) {
     wanted = false
@@ -122,8 +128,8 @@ async function repaint() {
   }
   busy = false
 }
-$('drawing').addEventListener('pointerdown', () => { moving = true }, true)
-for (const kind of ['pointerup', 'pointercancel']) addEventListener(kind, () => { if (moving) { moving = false; if (state.shown !== state.asked) repaint() } })
+$('drawing').addEventListener('pointerdown', () => { moving = true; pressed = performance.now() }, true)
+for (const kind of ['pointerup', 'pointercancel']) addEventListener(kind, () => { if (moving) { moving = false; if (state.shown !== state.asked) { wanted = true; work() } } })
 
 const canvas = $('picture')
 function show({pixels, size: [h, w]}, [H, W]) {
@@ -291,7 +297,7 @@ async function begin() {
   chosen(); changed()
   await painter
   state.ready = true
-  await repaint()
+  await work()
   $('loading').hidden = true
   document.documentElement.dataset.ready = Math.round(performance.now())
 }
