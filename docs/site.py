@@ -272,15 +272,9 @@ def relink(text):
 LIVE = '''
 ```{raw} html
 <figure class="demo" id="demo">
-<<<<<<< HEAD
-<a href="demo/index.html"><img src="web-page.jpg" alt="A page with a label map at the left, its classes beside it, and the picture that is computed from it at the right"></a>
-<figcaption><button type="button">Paint here</button> <span>%(size)s MB, computed in this browser; nothing is uploaded.
-Or <a href="demo/index.html">as a page of its own</a>.</span></figcaption>
-=======
-<a href="demo/index.html"><img src="notebooks/images/web-page.jpg" alt="%(words)s"></a>
+<a href="demo/index.html"><img src="web-page.jpg" alt="%(words)s"></a>
 <figcaption><button type="button">Paint here</button>
 <span>%(size)s MB, computed in this browser; nothing is uploaded. Or <a href="demo/index.html">as a page of its own</a>.</span></figcaption>
->>>>>>> main
 </figure>
 <script>
 document.querySelector('#demo button').onclick = e => {
@@ -309,12 +303,8 @@ def write_demo():
         fetch_runtime()
         if msca(['export', '--format', 'web', '--out', str(SOURCE/'extra'/'demo')]): raise InputError('the shipped model cannot be exported here')
         first = json.loads((SOURCE/'extra'/'demo'/'manifest.json').read_text(encoding='utf-8'))['first']
-<<<<<<< HEAD
         shutil.copy(ROOT/'nbs'/'images'/'web-page.jpg', SOURCE/'extra')  # Sphinx does not look into HTML
-        block = LIVE % dict(size=f'{first/1e6:.0f}')
-=======
         block = LIVE % dict(size=f'{first/1e6:.0f}', words=WORDS)
->>>>>>> main
     except InputError as e:
         print(f'docs/site.py: no live demo: {e}', file=sys.stderr)
         block = PICTURE % dict(why='This site was built without it.', words=WORDS)
