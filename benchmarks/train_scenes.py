@@ -33,6 +33,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -84,9 +85,9 @@ def tensors(photos, maps, device='cpu'):
     return tuple(t.contiguous(memory_format=torch.channels_last) for t in batch)
 
 
-def batch(store, iteration, seed, crops=8, device='cpu'):
+def batch(store, iteration, seed, crops=8, device='cpu', kinds=KINDS):
     "(x1, c1, x2, c̃2), drawn from the seed and the iteration alone: so many crops, or a quarter as many whole photos."
-    rng, kind = np.random.default_rng((seed, iteration)), KINDS[iteration % len(KINDS)]
+    rng, kind = np.random.default_rng((seed, iteration)), kinds[iteration % len(kinds)]
     targets, exemplars = zip(*(pair(store, kind, rng) for _ in range(max(1, crops//4) if kind == 'whole' else crops)))
     return *tensors(*zip(*targets), device), *tensors(*zip(*exemplars), device)
 
@@ -119,7 +120,7 @@ class Trainer:
         self.perceptual = getattr(PerceptualLoss, a.perceptual_network)(a.perceptual_weights).to(self.device)
         torch.manual_seed(a.seed)
         self.semantic = SemanticDiscriminator(SemanticConfig(S, self.backbone.channels)).to(self.device)
-        self.pixels = PixelDiscriminator(S).to(self.device)
+        self.pixels = PixelDiscriminator(S+3*a.pair).to(self.device)
         some = tensors(*zip(*(self.square(i) for i in range(0, len(store), max(1, len(store)//15)))), self.device)[0]
         self.semantic.calibrate(self.backbone(some))
         self.discriminators = torch.nn.ModuleList([self.semantic, self.pixels])
@@ -135,7 +136,8 @@ class Trainer:
     def autocast(self): return torch.autocast(self.device.type, torch.bfloat16, enabled=self.a.precision == 'bfloat16')
 
     def judge(self, image, maps, onehot):
-        "Scores of both discriminators."
+        "Scores of both discriminators; the pixel discriminator sees the label map beside the picture, and on request the exemplar."
+        if self.beside is not None: onehot = torch.cat([onehot, self.beside], 1)
         with self.autocast(): return self.semantic(maps), self.pixels(image, onehot)
 
     def learning_rates(self):
@@ -148,7 +150,8 @@ class Trainer:
         "One iteration; the numbers to log."
         torch.manual_seed(self.a.seed*1_000_003 + self.iteration)
         self.learning_rates()
-        x1, c1, x2, c2 = batch(self.store, self.iteration, self.a.seed, self.a.crops, self.device)
+        x1, c1, x2, c2 = batch(self.store, self.iteration, self.a.seed, self.a.crops, self.device, self.a.kinds)
+        self.beside = F.interpolate(x2, x1.shape[-2:], mode='area') if self.a.pair else None
         with self.autocast(): image = self.generator(c1, x2, c2)
         leaf = image.detach().float().requires_grad_(True)
         with self.autocast():
@@ -172,11 +175,20 @@ class Trainer:
         ids = label_ids(c1, true.shape[-2:])
         self.balance = ids, class_weights(ids, S)
         loss = true_class_loss(true, *self.balance) + painted_loss(painted) + hinge_discriminator(pixel_true, pixel_painted)
+        if self.a.label_mix: loss = loss + self.a.label_mix*self.label_mix(x1, fake, true, painted, c1)
         self.d_opt.zero_grad()
         loss.backward()
         self.d_opt.step()
         self.discriminators.eval().requires_grad_(False)
         return dict(discriminator=float(loss.detach()), **semantic_accuracy(true, painted, ids))
+
+    def label_mix(self, x1, fake, true, painted, c1):
+        "LabelMix of OASIS: a picture whose classes come from the photo or from the painted one must get the scores of both, mixed alike. Mean squared difference."
+        chosen = (torch.rand(len(c1), c1.shape[1], 1, 1, device=c1.device) < .5).float()
+        mask = (c1*chosen).sum(1, keepdim=True)
+        with torch.no_grad(), self.autocast(): maps = self.backbone(torch.lerp(fake, x1, mask))
+        with self.autocast(): mixed = self.semantic(maps)
+        return F.mse_loss(mixed.float(), torch.lerp(painted.float(), true.float(), F.interpolate(mask, true.shape[-2:], mode='nearest-exact')))
 
     def generator_terms(self, leaf, maps, x1, c1):
         "Weighted losses by name."
@@ -218,7 +230,8 @@ class Trainer:
         for name, net in dict(generator=self.generator, average=self.average.average).items():
             net.load_state_dict(load_synthesizer(folder/name)[0].state_dict())
         kept = self.discriminators.state_dict()
-        self.discriminators.load_state_dict({k: v.to(kept[k].dtype) for k, v in load_file(folder/'discriminators.safetensors').items()})
+        if not self.a.fresh_discriminators:
+            self.discriminators.load_state_dict({k: v.to(kept[k].dtype) for k, v in load_file(folder/'discriminators.safetensors').items()})
         told = json.loads((folder/'phase.json').read_text())
         self.iteration, self.average.n = told['iteration'], told['updates']
 
@@ -284,6 +297,11 @@ def main():
     for name, default in dict(adversarial=.7, pixel=.2, perceptual=5., color=30.).items():
         ap.add_argument(f'--{name}', type=float, default=default, help=f'weight of the {name} term (default: {default})')
     ap.add_argument('--share-limit', type=float, default=1., help='the largest part of the gradient that the two adversarial terms may have together (default: 1, no limit)')
+    ap.add_argument('--label-mix', type=float, default=0., metavar='WEIGHT', help="of the semantic discriminator's consistency on pictures mixed by class (default: 0, none)")
+    ap.add_argument('--pair', action='store_true', help='show the exemplar to the pixel discriminator, beside the picture')
+    ap.add_argument('--fresh-discriminators', action='store_true', help="with --phase: discriminators start anew, as those on another --backbone must")
+    ap.add_argument('--kinds', type=lambda s: tuple(s.split(',')), default=KINDS, metavar='KIND,…',
+                    help='what the exemplars of batches are, in turn (default: crop,mirror,crop,whole)')
     ap.add_argument('--lr', type=float, default=2e-4, help='of the generator')
     ap.add_argument('--discriminator-lr', type=float, default=4e-4)
     ap.add_argument('--decay', type=lambda s: tuple(map(int, s.split(','))), default=(10**9, 10**9+1), help='iterations between which the learning rates fall: FROM,TO')

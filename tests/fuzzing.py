@@ -7,6 +7,7 @@ line that has no end, something on standard error, more time or memory than a li
 import argparse
 import contextlib
 import io
+import itertools
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ import tempfile
 import time
 import unittest.mock
 import warnings
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -161,7 +163,9 @@ def targets(scratch):
     from msca.base.palettes import read_classes, read_palette
     from msca.base.weights import load_weights_file
     from msca.commands.training import saved_options
+    from msca.data.annotations import paint_shapes, read_annotations
     from msca.data.cache import cached_arrays
+    from msca.data.exports import convert_exports
     from msca.data.scene import indexed_image, load_labels, load_photo
     from msca.evidence.study import Study, preference_text, read_answers
     from msca.learning.history import history_lines, read_history, trim_history
@@ -202,6 +206,9 @@ def targets(scratch):
                   saved(gray.convert('LA'), 'PNG'), saved(Image.fromarray(ids > 5), 'PNG')]
     many = [saved(photo, k, **how) for k, how in (('PNG', {}), ('JPEG', {}), ('WEBP', {}), ('TIFF', dict(compression='tiff_lzw')), ('TIFF', {}), ('BMP', {}), ('GIF', {}))]
     many += [saved(photo.convert('RGBA'), 'PNG'), saved(Image.fromarray(np.asarray(photo.convert('L'), np.float32) / 255), 'TIFF'), saved(photo, 'PPM'), saved(photo, 'TGA')]
+    exports = itertools.count()
+    def painted_shapes(path): return [paint_shapes(a, {'sky': 0}) for a in read_annotations(path).photos]
+    def read_export(path): return convert_exports([path], scratch/f'export{next(exports)}', [photos])
     files = {n: (model/n).read_bytes() for n in ('config.json', 'model.safetensors', 'parser.json', 'parser.safetensors')}
     synth = command('synth', '--layout', layout, '--exemplar', exemplar, '--model', model, '--device', 'cpu', '--out', scratch/'o.png')
     folder = lambda read: lambda path: read(path.parent)
@@ -211,6 +218,9 @@ def targets(scratch):
         Target('photo', 'photos/p.img', many, load_photo),
         Target('classes.txt', 'photos/classes.txt', ['\n'.join(SCENE_LABELS.classes).encode(), b'sky\r\n\xef\xbb\xbftree'], read_classes),
         Target('palette', 'photos/palette.txt', [b'#aa2211 house\n68 102 255 sea\n1,2,3 tree\n', b'255 0 0\n0 255 0\n'], lambda p: read_palette(p, SCENE_LABELS)),
+        Target('annotations, JSON', 'photos/a.json', _annotations(), painted_shapes),
+        Target('annotations, XML', 'photos/a.xml', [_CVAT.encode()], painted_shapes),
+        Target('export, zip', 'photos/e.zip', _exports(ids, photo), read_export),
         Target('JSON', 'run/any.json', [files['config.json'], json.dumps(study).encode()], read_json),
         Target('config.json', 'model/config.json', [files['config.json']], folder(load_synthesizer)),
         Target('model.safetensors', 'model/model.safetensors', [files['model.safetensors']], folder(load_synthesizer)),
@@ -266,6 +276,33 @@ def _names_other_pixels(data):
 
 
 # ---- what is watched ------------------------------------------------------------------------------------------------------------------
+
+_CVAT = ('<?xml version="1.0"?><annotations><image id="0" name="a.jpg" width="64" height="64"><polygon label="sky" points="1,2;30.5,4;20,40" z_order="1"/>'
+         '<box label="sky" xtl="5" ytl="6" xbr="20" ybr="30" rotation="30"/><mask label="sky" rle="3, 5, 8" left="2" top="3" width="4" height="4"/></image></annotations>')
+
+
+def _annotations():
+    "What labelme, COCO and Label Studio write."
+    outline, size = [[1, 2], [30.5, 4], [20, 40]], dict(original_width=64, original_height=64)
+    labelme = dict(imagePath='a.jpg', imageWidth=64, imageHeight=64, imageData=None, shapes=[dict(label='sky', points=outline, shape_type='polygon')])
+    flat = [[v for xy in outline for v in xy]]
+    marks = [dict(image_id=1, category_id=2, segmentation=m) for m in (flat, dict(size=[64, 64], counts=[100, 200, 3796]))]
+    coco = dict(images=[dict(id=1, file_name='a.jpg', width=64, height=64)], categories=[dict(id=2, name='sky')], annotations=marks)
+    studio = [dict(data=dict(image='/a.jpg'), annotations=[dict(result=[dict(size, type='polygonlabels', value=dict(points=outline, polygonlabels=['sky']))])])]
+    return [json.dumps(x).encode() for x in (labelme, coco, studio)]
+
+
+def _exports(ids, photo):
+    "Zips of annotation files and of painted masks."
+    mask, listed = saved(Image.fromarray(np.array([(200, 30, 30), (0, 0, 0)], np.uint8)[ids % 2]), 'PNG'), b'# label:color_rgb:parts:actions\nroof:200,30,30::\n'
+    packed = []
+    for files in ({'a.xml': _CVAT.encode(), 'a.jpg': saved(photo, 'JPEG')}, {'labelmap.txt': listed, 'SegmentationClass/a.png': mask, 'JPEGImages/a.png': saved(photo, 'PNG')}):
+        for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            with zipfile.ZipFile(buffer := io.BytesIO(), 'w', method) as z:
+                for name, content in files.items(): z.writestr(name, content)
+            packed.append(buffer.getvalue())
+    return packed
+
 
 def _peak():
     import resource

@@ -184,6 +184,7 @@ BAD = {'nothing known': {}, 'a list': [], 'numbers': [1, 2], 'no json': '{', 'no
        'another size': coco(dict(size=[W, H], counts=[W*H])), 'no category': coco([[0, 0, 5, 0, 5, 5]]) | dict(categories=[]),
        'no image': coco([[0, 0, 5, 0, 5, 5]]) | dict(images=[]), 'not a number': cvat('<polygon label="a" points="1,x;2,2;3,3"/>'),
        'no name': cvat('<polygon points="1,1;2,2;3,1"/>'), 'runs too long': cvat('<mask label="a" rle="1,99" left="0" top="0" width="3" height="3"/>'),
+       'a mask without a place': cvat('<mask label="a" rle="1,2" left="0" width="3" height="3"/>'),
        'turned': studio(dict(points=[[0, 0], [9, 0], [9, 9]]), image_rotation=90), 'endless': cvat(polygon([[0, 0], [float('inf'), 0], [5, 5]]))}
 
 

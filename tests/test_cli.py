@@ -201,7 +201,7 @@ def test_broken_classes_beside_the_map(here, capsys):
 # ---- output -----------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize('out, expected', [
-    ('photo.png/out.png', 'is a file'), ('model', 'has no ending'), ('out', 'has no ending'),
+    ('photo.png/out.png', 'is a file'), ('classes.txt', "'.txt' is not possible"),
     ('out.xyz', "'.xyz' is not possible"), ('pictures.png', 'is a folder'),
     ('photo.png', 'is an input'), ('new/../layout.png', 'is an input'), ('x'*300 + '.png', 'too long')])
 def test_output_that_cannot_be_written(here, capsys, out, expected):

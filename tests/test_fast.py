@@ -1,5 +1,6 @@
 "What makes painting fast stays, and changes no picture: the folded form, and what is not imported to paint."
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -83,3 +84,13 @@ def test_the_benchmark_runs(tmp_path):
     assert all(r['cpu'] > 0 and r['peak_mb'] > 100 for job in found['jobs'].values() for r in job.values())
     assert found['gflop_256']['compact, msca, folded']['paint'] < .9*found['gflop_256']['compact, msca, plain']['paint']
     assert found['processes']['msca synth']['new']['wall'] > 0 and (tmp_path/'bench.png').exists()
+
+
+@pytest.mark.parametrize('before, after', [({}, 'PASSIVE'), ({'OMP_WAIT_POLICY': 'ACTIVE'}, 'ACTIVE')])
+def test_waiting_threads_leave_their_core_to_others(before, after):
+    "A command says so before torch is imported, unless it was said already; a call from Python changes no setting."
+    code = ("import os, sys; from msca.commands.cli import main; main(['--version']); print(os.environ.get('OMP_WAIT_POLICY'))\n"
+            "sys.argv = ['msca', '--version']; main(); print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)")
+    env = {**{k: v for k, v in os.environ.items() if k != 'OMP_WAIT_POLICY'}, **before}
+    done = subprocess.run([sys.executable, '-c', code], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.split('\n')[1::2] == [str(before.get('OMP_WAIT_POLICY')), f'{after} False']

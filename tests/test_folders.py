@@ -1,4 +1,5 @@
 "Dataset folders as people have them: nothing is passed over silently, neighbors and copies stay on one side, moved data are known again."
+import json
 import os
 import random
 import shutil
@@ -346,3 +347,23 @@ def test_eight_photos_are_split_alike_whatever_their_folder_is_called(tmp_path):
         warnings.simplefilter('ignore')
         a, b = (split_scenes(MixedScenes([SceneFolder(fill(tmp_path/name, names), None)])) for name in ('here', 'there'))
     assert [[n.split('/')[1] for n in side.names] for side in a] == [[n.split('/')[1] for n in side.names] for side in b]
+
+
+@pytest.mark.parametrize('name', ['labelmap.txt', 'class_dict.csv', 'labels.json'])
+def test_a_list_of_a_tool_in_place_of_classes_txt(tmp_path, name):
+    "Its names and colors are read; beside a classes.txt it says nothing."
+    colors = {'roof': (200, 30, 30), 'gravel': (90, 90, 120)}
+    for part in ('images', 'labels'): (tmp_path/part).mkdir()
+    ids = np.kron([[0, 1], [1, 0]], np.ones((16, 16), int)).astype(np.uint8)
+    Image.new('RGB', (32, 32)).save(tmp_path/'images'/'a.png')
+    Image.fromarray(np.array(list(colors.values()), np.uint8)[ids]).save(tmp_path/'labels'/'a.png')
+    (tmp_path/name).write_text({
+        'labelmap.txt': '# label:color_rgb:parts:actions\n' + ''.join(f'{n}:{r},{g},{b}::\n' for n, (r, g, b) in colors.items()),
+        'class_dict.csv': 'name,r,g,b\n' + ''.join(f'{n},{r},{g},{b}\n' for n, (r, g, b) in colors.items()),
+        'labels.json': json.dumps(dict(classes=list(colors), palette=list(colors.values())))}[name])
+    source = SceneFolder(tmp_path, None)
+    assert source.label_set.classes == ('roof', 'gravel') and (source[0].labels == ids).all() and any(name in r for r in source.remarks)
+    Image.fromarray(ids).save(tmp_path/'labels'/'a.png')
+    (tmp_path/'classes.txt').write_text('sea\nsky\n')
+    source = SceneFolder(tmp_path, None)
+    assert source.label_set.classes == ('sea', 'sky') and (source[0].labels == ids).all() and not any(name in r for r in source.remarks)

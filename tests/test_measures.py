@@ -365,9 +365,9 @@ def test_deeplab_knows_layouts_of_photos_and_not_of_others(held_out_photos):
 
 
 def test_classes_that_both_sides_know():
-    ours, theirs = deeplab.common_ids(SCENE_LABELS.classes, 0), deeplab.common_ids(deeplab.CLASSES, 1)
+    ours, theirs = deeplab.common_ids(SCENE_LABELS.classes, 0), deeplab.common_ids(deeplab.ADE_CLASSES, 1)
     names = list(deeplab.COMMON)
-    assert names[ours[SCENE_LABELS.index('window')]] == names[theirs[deeplab.CLASSES.index('house')]] == 'building'
+    assert names[ours[SCENE_LABELS.index('window')]] == names[theirs[deeplab.ADE_CLASSES.index('house')]] == 'building'
     assert ours[SCENE_LABELS.index('sand')] == ours[SCENE_LABELS.index('other')] == ours[255] == theirs[0] == 255
 
 

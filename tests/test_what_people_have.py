@@ -88,6 +88,7 @@ WAYS = {
     'HEIC': without_heif,
     "a camera's raw file": raw,
     'an array of floats': lambda d: load_photo(np.zeros((32, 32, 3))),
+    '`labelmap.txt`, `class_names.txt`': lambda d: spoiled(lambda d: (d/'classes.txt').rename(d/'class_names.txt'), d),
     'photos on neither list': lambda d: spoiled(lambda d: [(d/f'{w}.txt').write_text(n) for w, n in (('train', 'a'), ('val', 'b'))], d),
     'files that are neither': lambda d: spoiled(lambda d: (d/'labels'/'a.json').touch(), d),
     'pictures beside': lambda d: spoiled(lambda d: beside(d), d),

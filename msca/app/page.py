@@ -27,8 +27,8 @@ body :has(.msca-shown) { overflow: visible !important; contain: none !important;
 .msca-banner:empty { display: none; }
 .msca-banner button { margin-left: 12px; padding: 4px 14px; border-radius: 6px; border: 0; font: inherit; cursor: pointer; background: #fff; color: #111; }
 @media (prefers-color-scheme: dark) {
-  html:has(.msca-page) { background: #16181a; }
-  body:has(.msca-page) { color-scheme: dark; background: #16181a;
+  html:has(.msca-page) { background: #1d2023; }
+  body:has(.msca-page) { color-scheme: dark; background: #1d2023;
     --jp-layout-color0: #16181a; --jp-layout-color1: #1d2023; --jp-layout-color2: #2b2f33; --jp-layout-color3: #3a3f44;
     --jp-inverse-layout-color4: #ddd; --jp-border-color0: #555; --jp-border-color1: #4a4f54; --jp-border-color2: #3a3f44; --jp-border-color3: #333;
     --jp-ui-font-color0: #fff; --jp-ui-font-color1: #e4e6e8; --jp-ui-font-color2: #b3b8bc; --jp-ui-font-color3: #8d9296;

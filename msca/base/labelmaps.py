@@ -76,7 +76,7 @@ def _head(img):
     "The beginning of an image's file; empty where it has none."
     if head := getattr(img, 'head', b''): return head   # of bytes in memory, see `open_image`
     try:
-        with open(img.filename, 'rb') as f: return f.read(512)
+        with open(img.filename, 'rb') as f: return f.read(8192)   # behind a color profile
     except (OSError, AttributeError, TypeError, ValueError): return b''
 
 def _png_bits(head): return head[24] if len(head) > 25 and head[25] == 0 else 8

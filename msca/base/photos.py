@@ -138,7 +138,7 @@ def open_image(
     def decode(img):
         check_sides(img.size, name, most)
         _decode(img, file)
-        if isinstance(file, BytesIO): img.head = file.getvalue()[:512]   # whoever needs the file's own header has no path to it
+        if isinstance(file, BytesIO): img.head = file.getvalue()[:8192]   # whoever needs the file's own header has no path to it
         return img
     return _opened(file, name, decode)
 

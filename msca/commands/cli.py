@@ -83,6 +83,7 @@ def main(
     argv:list=None,  # arguments; None: those of the process
 ) -> int:  # exit code
     "Run the `msca` command."
+    if argv is None: os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')  # before torch: threads that wait leave their core to other programs
     _prepare_output()
     parser, args = build_parser(), None
     try:

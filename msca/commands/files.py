@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from ..base.files import same_file
 from ..base.labels import InputError
-from ..data.folders import list_folder, tell_others
+from ..data.folders import list_folder, plain_name, tell_others
 
 # %% ../../nbs/905_commands.files.ipynb #352f657b
 MAP_ENDINGS = '.png', '.gif', '.bmp', '.tif', '.tiff', '.webp', '.pgm', '.ppm'  # of label maps: formats that change no pixel, or need not
@@ -66,9 +66,11 @@ def find_files(
     return Found([Path(p) for p in paths.values()], [r for _, rs in found for r in rs], several)
 
 # %% ../../nbs/905_commands.files.ipynb #a7128f8e
-def _ways(path):
-    "Names of a file, from the shortest to one that no other file has."
-    stem, ending, above = path.stem, path.suffix[1:], path.absolute().parts[1:-1]
+def _one_name(text): return plain_name(str(text)).casefold()   # on some systems these are one file: A.png and a.png, and an accent in either Unicode form
+
+def _ways(path, nth):
+    "Names of a file, from the shortest to one that no other file has; `nth` counts files whose paths are one on some systems."
+    stem, ending, above = path.stem + f'-{nth}'*(nth > 1), path.suffix[1:], path.absolute().parts[1:-1]
     yield from (stem, f'{stem}-{ending}')
     for k in range(1, len(above)+1): yield '-'.join((*above[-k:], f'{stem}-{ending}'))
 
@@ -76,12 +78,14 @@ def unique_names(
     paths:list,  # different files
 ) -> list:  # names without ending, one a file
     "What to call files so that no two have the same name."
-    ways = [list(_ways(p)) for p in paths]
-    level = [0]*len(paths)
+    alike, level, ways = Counter(), [0]*len(paths), []
+    for p in paths:
+        alike[key := _one_name(p.absolute())] += 1
+        ways.append(list(_ways(p, alike[key])))
     while True:
         names = [w[k] for w, k in zip(ways, level)]
-        often = Counter(n.casefold() for n in names)
-        again = [i for i, n in enumerate(names) if often[n.casefold()] > 1 and level[i] < len(ways[i])-1]
+        often = Counter(map(_one_name, names))
+        again = [i for i, n in enumerate(names) if often[_one_name(n)] > 1 and level[i] < len(ways[i])-1]
         if not again: return names
         for i in again: level[i] += 1
 
@@ -136,9 +140,9 @@ def pair_up(
     names, styles, of = unique_names(layouts), unique_names(exemplars), maps_of(exemplars, list(maps))
     files = {}
     for i, j in side_by_side(layouts, exemplars, pair):
-        name = names[i] if names[i].casefold() == styles[j].casefold() else f'{names[i]}_{styles[j]}'
-        if name.casefold() in files: raise InputError(f'{layouts[i]}, {exemplars[j]}: another picture would be called {name}.png too; rename one')
-        files[name.casefold()] = Pair(layouts[i], exemplars[j], Path(out)/f'{name}.png', of[j])
+        name = names[i] if _one_name(names[i]) == _one_name(styles[j]) else f'{names[i]}_{styles[j]}'
+        if _one_name(name) in files: raise InputError(f'{layouts[i]}, {exemplars[j]}: another picture would be called {name}.png too; rename one')
+        files[_one_name(name)] = Pair(layouts[i], exemplars[j], Path(out)/f'{name}.png', of[j])
     if Path(out).is_dir(): _check_overwriting(files.values(), [*layouts, *exemplars, *maps], out)
     return list(files.values())
 

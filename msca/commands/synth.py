@@ -90,7 +90,7 @@ def synth(args):
 
 def _is_folder(out):
     "Whether --out means a folder although there is one picture: a script may have many today and one tomorrow."
-    return out is not None and (Path(out).is_dir() or not Path(out).suffix and not Path(out).exists())
+    return out is not None and Path(out).suffix.lower() not in PHOTO_ENDINGS and (Path(out).is_dir() or not Path(out).suffix and not Path(out).exists())
 
 def _synth_one(args):
     out, inputs = args.out or 'synth.png', (args.layout, args.exemplar, args.exemplar_layout, args.classes, args.palette)

@@ -195,7 +195,8 @@ def _cvat_area(e, size):
         if min(runs) < 0 or sum(runs) > w * h or max(w, h) > _FAR: raise ValueError('a mask whose run lengths do not fit its box')
         flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
         stamp = np.pad(flat, (0, w * h - len(flat))).reshape(h, w)
-        return lambda: _placed(stamp, int(number('left')), int(number('top')), size)
+        left, top = int(number('left')), int(number('top'))
+        return lambda: _placed(stamp, left, top, size)
     else: return None
     _finite(rings[0])
     return lambda: filled_polygons(rings, size)

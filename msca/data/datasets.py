@@ -394,12 +394,16 @@ class SceneFolder(PairedScenes):
 
     @property
     def names_from(self):
-        "The `classes.txt` that counts."
-        return self.class_files[0] if self.class_files else self.path / 'classes.txt'
+        "The `classes.txt` that counts; without one, the list that a tool has left in its place."
+        return self.class_files[0] if self.class_files else next((f for n in _LISTS if (f := self.path / n).is_file()), self.path / 'classes.txt')
 
     def class_sets(self):
         "The lines of `classes.txt`."
-        own = read_classes(self.names_from)
+        file = self.names_from
+        if not file.exists():
+            raise InputError(f'{file}: no such file; name the classes in it, one a line, line number = id; a tool\'s list is read too: {", ".join(_LISTS)}')
+        if file.name in _LISTS: self.remarks.append(f'{file}: names the classes, as there is no classes.txt')
+        own = read_classes(file)
         for other in self.class_files[1:]:
             if read_classes(other).classes == own.classes: continue
             self.remarks.append(f'{other}: names other classes than {self.names_from}, which counts')
@@ -440,6 +444,8 @@ class SceneFolder(PairedScenes):
         *folders, base = line[:len(line) - len(ending)].split('/')
         paths = ['/'.join([*folders[k:], base]) for k in range(len(folders) + 1)]
         return next((p for p in paths if p in self.photos), by_file.get(base, paths[0]))
+
+_LISTS = 'labelmap.txt', 'class_names.txt', 'labels.txt', 'class_dict.csv', 'labels.json'   # CVAT's, labelme's, of painted sets, and what `msca labels` writes
 
 _SIDES = dict(train='train', training='train', val='val', valid='val', validation='val', test='test', testing='test')
 

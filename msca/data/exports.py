@@ -50,6 +50,7 @@ def unpacked(
                 members = [m for m in z.infolist() if m.filename.lower().endswith(_READ)]
                 _check_growth(path, members, folder)
                 for m in members: z.extract(m, folder)   # which keeps within the folder
+        except InputError: raise
         except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, ValueError, EOFError, OSError) as e:
             raise InputError(f'{path}: cannot be unpacked ({" ".join(str(e).split())[:80]})') from None
         yield Path(folder)
@@ -100,7 +101,7 @@ def convert_exports(
     with ExitStack() as open_ones:
         at = {os.fspath(s): open_ones.enter_context(unpacked(s)) for s in (*sources, *photos)}
         def known(text):
-            for source, folder in at.items(): text = text.replace(str(folder), source)
+            for source, folder in at.items(): text = text.replace(str(folder), source).replace(folder.name, os.path.basename(source))
             return text
         try:
             files, faults = _masks_and_files([at[os.fspath(s)] for s in sources])

@@ -15,6 +15,7 @@ from torch import nn
 from ..base.labels import InputError
 from ..base.weights import download_weights, fill_features, load_weights_file
 from ..model.features import IMAGENET_MEAN, IMAGENET_STD, init_unit_
+from ..model.mobilenet import InvertedResidual, SameConv
 
 # %% ../../nbs/312_learning.backbones.ipynb #19fdc9ce
 STRIDES = (2, 4, 8, 16, 32)  # of the five maps
@@ -60,28 +61,9 @@ def _last_maps(name, layers):
     return zip(*(found[side//s] for s in STRIDES))
 
 # %% ../../nbs/312_learning.backbones.ipynb #10ccd2bc
-class _SameConv(nn.Conv2d):
-    "Convolution with TensorFlow's padding: as much as the output needs, the odd pixel on the right and below."
-    def forward(self, x):
-        (k, _), (s, _) = self.kernel_size, self.stride
-        lack = [max((-(-n//s)-1)*s + k - n, 0) for n in (x.shape[3], x.shape[2])]
-        return super().forward(F.pad(x, [p for n in lack for p in (n//2, n-n//2)]) if any(lack) else x)
-
-class _SameConvReLU(_SameConv):
-    "The same with ReLU6 behind."
+class _Stem(SameConv):
+    "A convolution with ReLU6 behind."
     def forward(self, x): return F.relu6(super().forward(x))
-
-class _InvertedResidual(nn.Module):
-    "MobileNet's block: widen by 1×1, filter every channel by itself, narrow by 1×1; added to what came in where the shapes agree."
-    def __init__(self, n_in, n_out, widen, kernel, stride):
-        super().__init__()
-        width, self.residual = n_in*widen, stride == 1 and n_in == n_out
-        self.expand = _SameConvReLU(n_in, width, 1) if widen > 1 else None
-        self.depthwise, self.project = _SameConvReLU(width, width, kernel, stride, groups=width), _SameConv(width, n_out, 1)
-
-    def forward(self, x):
-        y = self.project(self.depthwise(x if self.expand is None else self.expand(x)))
-        return x+y if self.residual else y
 
 # %% ../../nbs/312_learning.backbones.ipynb #b7451685
 # blocks, channels, widening, kernel, stride of the first
@@ -92,9 +74,9 @@ def efficientnet_lite0() -> nn.Sequential:  # `stem` and `blocks`, random weight
     blocks, n_in = [], 32
     for n, n_out, widen, kernel, stride in LITE0_STAGES:
         for i in range(n):
-            blocks.append(_InvertedResidual(n_in, n_out, widen, kernel, 1 if i else stride))
+            blocks.append(InvertedResidual(n_in, n_out, widen, kernel, 1 if i else stride))
             n_in = n_out
-    return init_unit_(nn.Sequential(OrderedDict(stem=_SameConvReLU(3, 32, 3, 2), blocks=nn.Sequential(*blocks))))
+    return init_unit_(nn.Sequential(OrderedDict(stem=_Stem(3, 32, 3, 2), blocks=nn.Sequential(*blocks))))
 
 # %% ../../nbs/312_learning.backbones.ipynb #dab24e58
 def fold_lite0(

@@ -20,7 +20,7 @@ from fastprogress.fastprogress import progress_bar
 from ..base.labels import UNLABELLED, InputError
 from ..data.cache import cached_arrays, scene_keys
 from .quiet_fastai import DataLoader, DataLoaders, Learner, OptimWrapper, default_device
-from ..model.segmenter import SceneSegmenter, SegmenterConfig, load_squeezenet_weights
+from ..model.segmenter import SceneSegmenter, SegmenterConfig, load_pretrained
 
 # %% ../../nbs/360_learning.segmenter_training.ipynb #4b928abf
 class SceneCrops:
@@ -99,9 +99,10 @@ def labelled_accuracy(
 
 # %% ../../nbs/360_learning.segmenter_training.ipynb #b104bca1
 def _two_groups(segmenter):
-    "Weights with learning rates of their own: the encoder, and all the rest."
-    rest = (segmenter.context, segmenter.steps, segmenter.head)
-    return [list(segmenter.encoder.parameters()), [p for part in rest for p in part.parameters()]]
+    "Weights with learning rates of their own: those that were learned before, and all the rest."
+    before = segmenter.learned_before()
+    known = set(map(id, before))
+    return [before, [p for p in segmenter.parameters() if id(p) not in known]]
 
 def segmenter_learner(
     train_scenes,  # sequence of `Scene`s
@@ -135,7 +136,7 @@ def train_segmenter(
     lr:float=3e-3,  # highest learning rate (one-cycle); a quarter of it for an encoder that starts from weights
     balance:float=.4,  # of the classes, see `class_weights`
     seed:int=0,  # fixes initial weights, order, crops and colors
-    encoder_weights=None,  # a file for `load_squeezenet_weights`, or 'torchvision'; without it the encoder starts at random
+    encoder_weights=None,  # a file for `load_pretrained`, or 'torchvision'; without it everything starts at random
     start:SceneSegmenter=None,  # a segmenter of the same configuration to go on from
     bfloat16:bool=False,  # convolutions in bfloat16: half the time on processors that have it
     progress:bool=True,  # progress bars and fastai's table
@@ -149,7 +150,7 @@ def train_segmenter(
         bar = progress_bar if progress else None
         learn = segmenter_learner(train_scenes, valid_scenes, config, size, batch_size, lr, balance, callbacks, cache, bar)
         learn.dls.train.rng = random.Random(seed)
-        if encoder_weights is not None: load_squeezenet_weights(learn.model, encoder_weights)
+        if encoder_weights is not None: load_pretrained(learn.model, encoder_weights, train_scenes[0].label_set)
         if start is not None: learn.model.load_state_dict(start.state_dict())
         rates = np.array([lr if encoder_weights is None and start is None else lr/4, lr])
         with nullcontext() if progress else learn.no_bar(), nullcontext() if progress else learn.no_logging(), \

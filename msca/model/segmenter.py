@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['SegmenterConfig', 'Fire', 'SqueezeNetEncoder', 'SceneContext', 'SkipMerge', 'SceneSegmenter',
-           'load_squeezenet_weights', 'save_segmenter', 'load_segmenter', 'overlay']
+           'load_squeezenet_weights', 'load_pretrained', 'save_segmenter', 'load_segmenter', 'overlay']
 
 # %% ../../nbs/240_model.segmenter.ipynb #cc516b1e
 import json
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from ..base.labels import UNLABELLED, InputError, LabelSet, colorize
 from ..base.weights import build_for, check_stored, check_values, download_weights, fill_features, load_weights_file, stored_table
 from ..data.scene import image_to_tensor
 from ..base.photos import MAX_SIDE
+from .deeplab import DeepLab, load_deeplab_weights
 from .features import imagenet_normalize
 
 # %% ../../nbs/240_model.segmenter.ipynb #cbb0cebd
@@ -36,6 +38,7 @@ class SegmenterConfig(Configuration):
     width:whole(2, step=2) = 64  # decoder channels at 1/4; twice as many at 1/8 and 1/16, half as many at 1/2
     min_side:whole(16) = 96  # photos with a shorter short side are enlarged to it before parsing, pixels
     max_side:whole(16) = 192  # photos with a longer short side are reduced to it before parsing, pixels
+    network:Literal['squeezenet', 'deeplab'] = 'squeezenet'  # DeepLab has a width of its own
 
     def check(self):
         "The sides are in order."
@@ -46,9 +49,10 @@ class SegmenterConfig(Configuration):
         n_labels:int,  # S
         size:int,  # side of the training samples, pixels
         width:int=64,  # decoder channels at 1/4
+        network:str='squeezenet',  # or 'deeplab'
     ) -> 'SegmenterConfig':
         "The configuration whose working sizes, 3/4 to 3/2 of `size`, are those that training with samples of this size shows the network."
-        return cls(n_labels, width, max(16, 3*size//4), max(16, 3*size//2))
+        return cls(n_labels, width, max(16, 3*size//4), max(16, 3*size//2), network)
 
 # %% ../../nbs/240_model.segmenter.ipynb #11fdb23e
 class Fire(nn.Module):
@@ -140,18 +144,27 @@ class SkipMerge(nn.Module):
 
 # %% ../../nbs/240_model.segmenter.ipynb #5e3bfc4e
 class SceneSegmenter(nn.Module):
-    "Photo in, class scores per pixel out: SqueezeNet encoder, context at 1/16, three steps up to 1/2, bilinear to full size."
+    "Photo in, class scores per pixel out: DeepLab, or SqueezeNet encoder, context at 1/16, three steps up to 1/2, bilinear to full size."
     def __init__(self,
         config:SegmenterConfig,  # shape and working sizes
     ):
         super().__init__()
-        self.config, w = config, config.width
+        self.config = config
+        if config.network == 'deeplab': self.deeplab = DeepLab(config.n_labels)
+        else: self._decoder_on_squeezenet(config.width)
+        self.to(memory_format=torch.channels_last)  # the quick layout for convolutions on a CPU
+
+    def _decoder_on_squeezenet(self, w):
         self.encoder = SqueezeNetEncoder()
         c2, c4, c8, c16 = self.encoder.channels
         self.context = SceneContext(c16, 2*w)
         self.steps = nn.ModuleList([SkipMerge(2*w, c8, 2*w), SkipMerge(2*w, c4, w), SkipMerge(w, c2, w//2)])
-        self.head = nn.Sequential(nn.Dropout2d(.1), nn.Conv2d(w//2, config.n_labels, 1))
-        self.to(memory_format=torch.channels_last)  # the quick layout for convolutions on a CPU
+        self.head = nn.Sequential(nn.Dropout2d(.1), nn.Conv2d(w//2, self.config.n_labels, 1))
+
+    def learned_before(self) -> list:  # of parameters
+        "What pretrained weights fill: the encoder, or of DeepLab everything below the last layer."
+        if self.config.network == 'deeplab': return [p for name, p in self.deeplab.named_parameters() if not name.startswith('logits')]
+        return list(self.encoder.parameters())
 
     def forward(self,
         image:torch.Tensor,  # photos B×3×H×W in [-1, 1], any H, W ≥ 16
@@ -160,12 +173,15 @@ class SceneSegmenter(nn.Module):
         if image.ndim != 4 or image.shape[1] != 3: raise ValueError(f"photos must be B×3×H×W, got {'×'.join(map(str, image.shape))}")
         h, w = image.shape[-2:]
         if min(h, w) < 16: raise ValueError(f"photos must have sides of at least 16 pixels, got {w}×{h}")
-        x = F.pad(imagenet_normalize(image), (0, -w % 16, 0, -h % 16), mode='replicate')
-        *skips, x = self.encoder(x.contiguous(memory_format=torch.channels_last))
+        x = F.pad(image, (0, -w % 16, 0, -h % 16), mode='replicate').contiguous(memory_format=torch.channels_last)
+        scores = self.deeplab(x) if self.config.network == 'deeplab' else self._decode(imagenet_normalize(x))
+        return scores[..., :h, :w]
+
+    def _decode(self, x):
+        *skips, x = self.encoder(x)
         x = self.context(x)
         for step, skip in zip(self.steps, reversed(skips)): x = step(x, skip)
-        x = F.interpolate(self.head(x), scale_factor=2, mode='bilinear', align_corners=False)
-        return x[..., :h, :w]
+        return F.interpolate(self.head(x), scale_factor=2, mode='bilinear', align_corners=False)
 
 # %% ../../nbs/240_model.segmenter.ipynb #bb09dd65
 def _work_size(height, width, config):
@@ -233,6 +249,16 @@ def load_squeezenet_weights(
     state = download_weights('SqueezeNet1_0_Weights.IMAGENET1K_V1', 'SqueezeNet 1.0') if path == 'torchvision' else load_weights_file(path)
     fill_features(target, {k.replace('squeeze1x1', 'squeeze'): v for k, v in state.items()}, path, 'SqueezeNet 1.0')
     return module
+
+def load_pretrained(
+    segmenter:SceneSegmenter,
+    path,  # weights for its network: a local file; for SqueezeNet also 'torchvision'
+    label_set:LabelSet,  # the classes that the segmenter will write
+) -> SceneSegmenter:  # the same segmenter
+    "Put weights that were learned before into the segmenter, in place: ImageNet's for SqueezeNet, ADE20K's for DeepLab. Nothing is unpickled."
+    if segmenter.config.network == 'squeezenet': return load_squeezenet_weights(segmenter, path)
+    load_deeplab_weights(segmenter.deeplab, path, label_set)
+    return segmenter
 
 # %% ../../nbs/240_model.segmenter.ipynb #8506e267
 _FORMAT = 'msca parser 1'  # what parser.json says it is

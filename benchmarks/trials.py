@@ -1,0 +1,120 @@
+"""One change of the recipe 'scenes' at a time: train a little from the kept phase, and measure the pictures of held-out photos.
+
+    python benchmarks/trials.py --data $MSCA_DATA --weights $MSCA_WEIGHTS --runs RUNS --out results/trials.json
+
+Every trial goes on from `benchmarks/phases/scenes-256` with fresh optimizers for the same number of iterations over the same samples; the learning rates fall
+over the second half. Its averaged painter then paints 36 held-out photos from themselves, mirrored; differences are paired over photos, against the trial
+that changes nothing (those with new discriminators: against the one that only has new discriminators). `minutes` are of processor time. A training of so few
+iterations shows where a change pushes, not where it ends. RUNS keeps the trainings; a trial that was measured is not repeated.
+"""
+import argparse
+import json
+import re
+import resource
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from held_out import LIST, PER_PICTURE, Instruments, Questions, mirroring_row, question, sides
+from train_scenes import SIDE
+
+from msca import Synthesizer
+from msca.evidence.report import bootstrap_mean
+
+ROOT = Path(__file__).parents[1]
+PHASE, PHOTOS = ROOT/'benchmarks'/'phases'/'scenes-256', 12  # of each set
+MEASURES = *PER_PICTURE, 'deeplab'
+FRESH = '--fresh-discriminators'
+TRIALS = {  # name → (changed settings, the trial that it is compared with)
+    'as is': ('', None),
+    'adversarial ×2': ('--adversarial 1.4 --pixel .4', 'as is'),
+    'adversarial ×½': ('--adversarial .35 --pixel .1', 'as is'),
+    'perceptual ×2': ('--perceptual 10', 'as is'),
+    'color ×½': ('--color 20', 'as is'),
+    'LabelMix': ('--label-mix 1', 'as is'),
+    'crops alone': ('--kinds crop,mirror', 'as is'),
+    'whole photos alone': ('--kinds whole', 'as is'),
+    'VGG-16 for the perceptual term': ('--perceptual-network vgg16 --perceptual-weights {weights}/lpips_vgg_fp16.npz', 'as is'),
+    'new discriminators': (FRESH, 'as is'),
+    'new discriminators, exemplar beside the picture': (f'{FRESH} --pair', 'new discriminators'),
+    'new discriminators on VGG-16': (f'{FRESH} --backbone vgg16 --backbone-weights {{weights}}/lpips_vgg_fp16.npz', 'new discriminators'),
+    'float32': ('--precision float32', 'as is')}
+
+
+def run_folder(a, name): return a.runs/re.sub(r'[^\w×½]+', '-', name)
+
+
+def train(name, a, folder):
+    "The trial's training, unless it was done; minutes of processor time."
+    told = folder/'minutes.json'
+    if told.is_file(): return json.loads(told.read_text())
+    first = json.loads((PHASE/'phase.json').read_text())['iteration']
+    last = first+a.iterations
+    fixed = dict(data=a.data, perceptual_weights=f'{a.weights}/vgg19_small16x_fp16.npz', phase=PHASE, out=folder, cache=a.runs/'cache', color=40,
+                 decay=f'{first+a.iterations//2},{last}', average=.96, iterations=last, sample_every=last)
+    options = [x for k, v in fixed.items() for x in (f"--{k.replace('_', '-')}", str(v))] + TRIALS[name][0].format(weights=a.weights).split()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, '-W', 'ignore', ROOT/'benchmarks'/'train_scenes.py', *options], check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    minutes = round((after.ru_utime-before.ru_utime)/60, 1)
+    told.write_text(json.dumps(minutes))
+    return minutes
+
+
+def measure(folder, questions, instruments):
+    "Measure → value for every photo."
+    s = Synthesizer.load(next((folder/'averages').iterdir()), 'cpu', quiet=True)
+    rows = []
+    for i in range(len(questions)):
+        item = question(questions.scene(*questions.names[i][:2]))
+        picture = s(questions.scene(*questions.names[i][:2]), item.exemplar, size=SIDE, exemplar_size=SIDE)
+        rows.append(mirroring_row(instruments, picture, item))
+    return {k: [r[k] for r in rows] for k in MEASURES}
+
+
+def interval(values):
+    score = bootstrap_mean(np.asarray(values, float))
+    return {k: round(getattr(score, k), 4) for k in ('value', 'low', 'high')}
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ('data', 'weights'): ap.add_argument(f'--{name}', required=True)
+    for name in ('runs', 'out'): ap.add_argument(f'--{name}', required=True, type=Path)
+    ap.add_argument('--iterations', type=int, default=80)
+    ap.add_argument('--trials', default=','.join(TRIALS), metavar='NAME,…', help='only these')
+    a = ap.parse_args()
+    warnings.simplefilter('ignore')
+    torch.set_num_threads(1)
+    a.runs = a.runs.absolute()
+    chosen = {k: dict(list(v.items())[:PHOTOS]) for k, v in json.loads(LIST.read_text())['sets'].items()}
+    questions, instruments, found = Questions(chosen, sides(a.data), SIDE), Instruments(a.weights), {}
+    for name in a.trials.split(','):
+        folder = run_folder(a, name)
+        folder.mkdir(parents=True, exist_ok=True)
+        minutes, rows = train(name, a, folder), folder/'rows.json'
+        if not rows.is_file(): rows.write_text(json.dumps(measure(folder, questions, instruments)))
+        found[name] = json.loads(rows.read_text())
+        print(name, minutes, {k: round(float(np.nanmean(v)), 4) for k, v in found[name].items()}, flush=True)
+        report(a, found, {n: train(n, a, run_folder(a, n)) for n in found})
+
+
+def report(a, found, minutes):
+    "Means, and differences from the trial that each is compared with."
+    trials = {}
+    for name, rows in found.items():
+        changed, against = TRIALS[name]
+        trials[name] = dict(changed=changed.replace('{weights}', '$MSCA_WEIGHTS'), minutes=minutes[name], means={k: interval(v)['value'] for k, v in rows.items()})
+        if against in found: trials[name]['minus'] = {'of': against} | {k: interval(np.subtract(v, found[against][k])) for k, v in rows.items()}
+    about = dict(command=f'python benchmarks/trials.py --data $MSCA_DATA --weights $MSCA_WEIGHTS --runs RUNS --iterations {a.iterations} --out {a.out}', seed=0,
+                 date=time.strftime('%Y-%m-%d'), torch=torch.__version__, hardware='one thread of a shared CPU', photos=3*PHOTOS, iterations=a.iterations,
+                 data='SIFT Flow, LabelMe Facade, CamVid (trained on); SIFT Flow, LabelMe Facade, MSRC v2 (held out by place)',
+                 networks_in_losses=['efficientnet-lite0', 'distilled_vgg19'])
+    a.out.write_text(json.dumps(about | dict(trials=trials), indent=1, ensure_ascii=False)+'\n')
+
+
+if __name__ == '__main__': main()
