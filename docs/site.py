@@ -272,7 +272,7 @@ def relink(text):
 LIVE = '''
 ```{raw} html
 <figure class="demo" id="demo">
-<a href="demo/index.html"><img src="notebooks/images/web-page.jpg" alt="%(words)s"></a>
+<a href="demo/index.html"><img src="demo.jpg" alt="%(words)s"></a>
 <figcaption><button type="button">Paint here</button>
 <span>%(size)s MB, computed in this browser; nothing is uploaded. Or <a href="demo/index.html">as a page of its own</a>.</span></figcaption>
 </figure>
@@ -308,6 +308,7 @@ def write_demo():
         print(f'docs/site.py: no live demo: {e}', file=sys.stderr)
         block = PICTURE % dict(why='This site was built without it.', words=WORDS)
     (SOURCE/'extra').mkdir(exist_ok=True)
+    shutil.copy(ROOT/'nbs'/'images'/'web-page.jpg', SOURCE/'extra'/'demo.jpg')
     index.write_text(index.read_text(encoding='utf-8').replace('<!-- demo -->', block), encoding='utf-8')
 
 
