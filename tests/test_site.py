@@ -31,6 +31,8 @@ def test_site_builds_and_is_whole(site):
     for name, text in pages.items():
         pictures = re.findall(r'<img [^>]*>', text)
         assert not [i for i in pictures if not re.search(r'alt="[^"]{8,}"', i)], f'{name}: a picture without words'
+        sources = [p.split('?')[0] for p in re.findall(r'<img [^>]*src="([^":]+)"', text)]
+        assert all((site/name).parent.joinpath(p).is_file() for p in sources), f'{name}: a picture that is not there'
         loaded = re.findall(r'<(?:script|img|iframe)[^>]* src="(https?:[^"]+)"|<link[^>]*rel="stylesheet"[^>]*href="(https?:[^"]+)"', text)
         assert not loaded, f'{name} loads {loaded}'
         for target in re.findall(r'<(?:a|img|script|link)\b[^>]*? (?:href|src)="([^"#?]+)', text):  # Sphinx does not look into HTML, nor at pages that it does not make

@@ -518,16 +518,6 @@ def test_an_empty_layout_is_said(page):
 
 @needs_browser
 @pytest.mark.slow
-def test_a_smaller_sheet_is_painted_too(folder, browser, synthesizer):
-    "For slow machines, by the address."
-    server, address = serve(folder)
-    small = Page(browser, f'{address}?size=128')
-    assert small.picture().shape == (128, 128, 3) and far(small.picture(), synthesizer(small.ids(), example_photo('temple'), size=0)) <= CLOSE
-    server.shutdown()
-
-
-@needs_browser
-@pytest.mark.slow
 def test_it_fits_every_width_and_follows_the_system(page):
     backs = set()
     for dark in (False, True):
@@ -571,6 +561,16 @@ def test_nothing_is_asked_of_anybody_else_and_nothing_is_sent(page):
         assert request['url'].startswith((page.address, 'blob:', 'data:', 'chrome')), request['url']
     errors = [e for e in page.driver.get_log('browser') if e['level'] == 'SEVERE' and 'favicon' not in e['message']]
     assert not errors, errors
+
+
+@needs_browser
+@pytest.mark.slow
+def test_a_smaller_sheet_is_painted_too(folder, browser, synthesizer):
+    "For slow machines, by the address."
+    server, address = serve(folder)
+    small = Page(browser, f'{address}?size=128')
+    assert small.picture().shape == (128, 128, 3) and far(small.picture(), synthesizer(small.ids(), example_photo('temple'), size=0)) <= CLOSE
+    server.shutdown()
 
 
 @needs_browser
