@@ -11,13 +11,13 @@ name onto the shared label set, and
 procedural scenes drawn by `msca.data.render`.""",
     licence="""**Research, non-commercial use only.** The data sets allow research use (LabelMe Facade: non-commercial and research experiments; \
 CamVid: CC BY-NC 4.0 is stated for the repository it came from;
-Stanford Background, SIFT Flow and MSRC v2: research data sets without a licence file). The weights carry the same restriction. No photo is contained in the package.""",
+Stanford Background, SIFT Flow and MSRC v2: research data sets without a license file). The weights carry the same restriction. No photo is contained in the package.""",
     expect="The photos are outdoor scenes: coasts, mountains, forests, fields, rivers, highways, streets and facades; indoor scenes and close-ups are outside.")
 PROCEDURAL = dict(
     data="Procedural scenes drawn by `msca.data.render`, nothing else.",
     licence="Apache-2.0, free for any use: no photo was a training sample. (The perceptual loss compared features of an ImageNet-trained network, which is not included.)",
-    expect="It has seen drawn scenes only: of a real photograph expect it to take the overall colour and light, not the materials.")
-LOSS = """The perceptual loss used an ImageNet-trained SqueezeNet 1.0 (BSD licence) as a frozen measuring instrument; it is not part of the model."""
+    expect="It has seen drawn scenes only: of a real photograph expect it to take the overall color and light, not the materials.")
+LOSS = """The perceptual loss used an ImageNet-trained SqueezeNet 1.0 (BSD license) as a frozen measuring instrument; it is not part of the model."""
 SEMANTIC = """Two ImageNet-trained networks were frozen measuring instruments of the losses: EfficientNet-Lite0 (Apache-2.0), through which the \
 semantic discriminator saw, and a distilled
 VGG-19 (MIT), whose features the perceptual loss compared. In the trainings of `scenes-256-v1`, from which this one went on, it was SqueezeNet 1.0. \
@@ -39,8 +39,8 @@ def db(v): return f"{v['value']:.1f}"
 BRIEF = [
     ('photos', lambda r: str(r['photos'])),
     ('PSNR in dB, exemplar: the photo mirrored / another place', lambda r: f"{db(r['psnr']['right'])} / {db(r['psnr']['random'])}"),
-    ('PSNR of painting every class in its true mean colour', lambda r: db(r['psnr']['class_means'])),
-    ('right exemplar nearer to the truth than another: features / colours', lambda r: pair(*r['right_nearer_than_random'].values())),
+    ('PSNR of painting every class in its true mean color', lambda r: db(r['psnr']['class_means'])),
+    ('right exemplar nearer to the truth than another: features / colors', lambda r: pair(*r['right_nearer_than_random'].values())),
     ('nearer to the truth than class means: features', lambda r: f"{r['nearer_than_class_means']:.0%}"),
     ("high-frequency energy, of the truth's", lambda r: f"{r['high_frequency_median']:.2f}")]
 WHOLE = [
@@ -49,11 +49,11 @@ WHOLE = [
     ('… a photo of another place', lambda r: span(r['psnr']['random'])),
     ('… mirrored, with its annotated map in place of the parsed one', lambda r: span(r['psnr']['annotated'])),
     ('… mirrored, the picture blurred (Gaussian of 2 pixels)', lambda r: span(r['psnr']['blurred'])),
-    ('… mirrored, its classes moved to their true mean colours', lambda r: span(r['psnr']['recolored'])),
-    ('for comparison: every class in its true mean colour', lambda r: span(r['psnr']['class_means'])),
-    ('… in its mean colour in the exemplar as parsed', lambda r: span(r['psnr']['parsed_class_means'])),
-    ("… everything in the photo's mean colour", lambda r: span(r['psnr']['flat'])),
-    ('right exemplar nearer to the truth than another: SqueezeNet distance / colour histogram', lambda r: pair(*r['right_nearer_than_random'].values())),
+    ('… mirrored, its classes moved to their true mean colors', lambda r: span(r['psnr']['recolored'])),
+    ('for comparison: every class in its true mean color', lambda r: span(r['psnr']['class_means'])),
+    ('… in its mean color in the exemplar as parsed', lambda r: span(r['psnr']['parsed_class_means'])),
+    ("… everything in the photo's mean color", lambda r: span(r['psnr']['flat'])),
+    ('right exemplar nearer to the truth than another: SqueezeNet distance / color histogram', lambda r: pair(*r['right_nearer_than_random'].values())),
     ('nearer to the truth than class means, SqueezeNet distance', lambda r: f"{r['nearer_than_class_means']:.0%}"),
     ("high-frequency energy, of the truth's (median)", lambda r: f"{r['high_frequency_median']:.2f}"),
     ('parser accuracy on pictures', lambda r: span(r['parser']['pictures'])), ('… on photos', lambda r: span(r['parser']['photos']))]
@@ -180,7 +180,7 @@ Compact configuration of msca's masked spatial-channel attention with a SPADE ge
 
 {about['data']}
 
-## Licence
+## License
 
 {about['licence']}
 

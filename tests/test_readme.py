@@ -20,7 +20,7 @@ def test_it_is_short_and_begins_with_what_matters():
 def test_badges_are_true():
     settings = SETTINGS['DEFAULT']
     badges = dict(re.findall(r'img\.shields\.io/badge/(\w+)-(.*?)-0b7285', TEXT))
-    assert badges == dict(version=settings['version'], python=f"{settings['min_python']}%2B", licence=settings['license'].replace('-', '--'))
+    assert badges == dict(version=settings['version'], python=f"{settings['min_python']}%2B", license=settings['license'].replace('-', '--'))
 
 
 def test_every_link_leads_somewhere():

@@ -32,7 +32,7 @@ def s(request): return Synthesizer.load(request.param, device='cpu', quiet=True)
 def test_models_are_listed_with_their_licence():
     assert set(MODELS) == set(shipped_models())
     assert 'non-commercial' in shipped_models()['scenes-256'] and 'Apache-2.0' in shipped_models()['procedural-128']
-    for name in MODELS: assert 'Licence' in (PRETRAINED/name/'MODEL_CARD.md').read_text()
+    for name in MODELS: assert 'License' in (PRETRAINED/name/'MODEL_CARD.md').read_text()
 
 
 def test_the_notice_is_shown_when_loading(capsys):

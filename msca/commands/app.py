@@ -294,7 +294,7 @@ def _app_arguments(p):
     p.add_argument('--port', type=whole_number(0, 65535), default=PORT, metavar='N',
                    help=f'port to listen on; 0: any that is free (default: {PORT})')
     p.add_argument('--no-browser', action='store_true', help='only print the address')
-    p.add_argument('--data', metavar='DIR', help="a dataset whose held-out photos the page begins with (default: that of the model's run, else procedural scenes)")
+    p.add_argument('--data', metavar='DIR', help="a dataset whose held-out photos the page begins with (default: that of the model's run, else the scenes of msca demo)")
     add_dataset_options(p)
     add_model_options(p)
 

@@ -215,7 +215,7 @@ def write_portable(
     segmenter,  # `SceneSegmenter` of the same classes, or None
     label_set:LabelSet,  # the model's classes
     size:int,  # its training size N
-    notice:str,  # data and licence in one line
+    notice:str,  # data and license in one line
     folder,  # made if absent
     formats:tuple=FORMATS,  # of 'onnx' and 'torch'
 ) -> list:  # what was written
