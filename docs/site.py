@@ -308,6 +308,7 @@ def write_demo():
     except InputError as e:
         print(f'docs/site.py: no live demo: {e}', file=sys.stderr)
         block = PICTURE % dict(why='This site was built without it.', words=WORDS)
+    (SOURCE/'extra').mkdir(exist_ok=True)
     index.write_text(index.read_text(encoding='utf-8').replace('<!-- demo -->', block), encoding='utf-8')
 
 
