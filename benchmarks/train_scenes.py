@@ -225,12 +225,12 @@ class Trainer:
         with write_whole(folder/'discriminators.safetensors') as part: save_file(weights, part)
         with write_whole(folder/'phase.json') as part: part.write_text(json.dumps(dict(iteration=self.iteration, updates=self.average.n)))
 
-    def start_phase(self, folder):
-        "Go on from a kept phase with fresh optimizers, at its iteration, so that the same photos do not come again."
+    def start_phase(self, folder, fresh=False):
+        "Go on from a kept phase with fresh optimizers (and `fresh` discriminators), at its iteration, so that the same photos do not come again."
         for name, net in dict(generator=self.generator, average=self.average.average).items():
             net.load_state_dict(load_synthesizer(folder/name)[0].state_dict())
         kept = self.discriminators.state_dict()
-        if not self.a.fresh_discriminators:
+        if not fresh:
             self.discriminators.load_state_dict({k: v.to(kept[k].dtype) for k, v in load_file(folder/'discriminators.safetensors').items()})
         told = json.loads((folder/'phase.json').read_text())
         self.iteration, self.average.n = told['iteration'], told['updates']
@@ -326,7 +326,7 @@ def main():
     train, valid = stores(a)
     trainer = Trainer(a, train)
     if state := read_state(a.out): trainer.load(state)
-    elif a.phase: trainer.start_phase(a.phase)
+    elif a.phase: trainer.start_phase(a.phase, a.fresh_discriminators)
     with open(a.out/'settings.jsonl', 'a') as f:
         f.write(json.dumps({k: v if isinstance(v, (int, float, tuple)) else str(v) for k, v in vars(a).items()} | dict(iteration=trainer.iteration))+'\n')
     print(f'{len(train)} photos, {len(valid)} held out, from iteration {trainer.iteration}', flush=True)
