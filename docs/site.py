@@ -217,10 +217,20 @@ def held_out_table():
     "The shipped models that were measured on held-out photos, side by side; a dagger where a network of the losses judges."
     read = {m: json.loads((ROOT/'results'/f'held-out-{m}.json').read_text(encoding='utf-8')) for m in sorted(p.parent.name for p in MODELS.glob('*/MODEL_CARD.md'))
             if (ROOT/'results'/f'held-out-{m}.json').exists()}
-    rows = [f"| {' | '.join(['', *(f'[{m}]({m}.md)' for m in read)])} |", f"|---|{'---|'*len(read)}"]
+    return measures_table({f'[{m}]({m}.md)': r for m, r in read.items()})
+
+
+def references_table():
+    "The same measures of pictures that no model painted."
+    return measures_table(json.loads((ROOT/'results'/'held-out-references.json').read_text(encoding='utf-8'))['references'])
+
+
+def measures_table(columns):
+    "Reports of `benchmarks/held_out.py` by title, side by side."
+    rows = [f"| {' | '.join(['', *columns])} |", f"|---|{'---|'*len(columns)}"]
     for name, way in MEASURED.items():
-        found = [reduce(lambda d, k: d.get(k, {}), way, r) for r in read.values()]
-        marks = [' †' if way[-1] in r['in_losses'] else '' for r in read.values()]
+        found = [reduce(lambda d, k: d.get(k, {}), way, r) for r in columns.values()]
+        marks = [' †' if way[-1] in r.get('in_losses', ()) else '' for r in columns.values()]
         shown = [f"{v['value']:.3g} ({v['low']:.3g} to {v['high']:.3g})" if isinstance(v, dict) and v else f'{v:.3g}' if v else '–' for v in found]
         rows.append(f"| {name} | {' | '.join(map(''.join, zip(shown, marks)))} |")
     return '\n'.join(rows)
@@ -256,7 +266,7 @@ def write_results():
     cards = sorted(MODELS.glob('*/MODEL_CARD.md'))
     for card in cards: (folder/f'{card.parent.name}.md').write_text(relink(re.sub(r'\A---\n.*?\n---\n', '', card.read_text(encoding='utf-8'), flags=re.S)), encoding='utf-8')
     write_laboratory(folder)
-    text = (PAGES/'results'/'index.md').read_text(encoding='utf-8').replace('HELD_OUT_TABLE', held_out_table())
+    text = (PAGES/'results'/'index.md').read_text(encoding='utf-8').replace('HELD_OUT_TABLE', held_out_table()).replace('REFERENCES_TABLE', references_table())
     pages = [c.parent.name for c in cards] + write_table1(folder) + ['../notebooks/470_evidence.table1', '../notebooks/480_evidence.shipped', 'laboratory']
     (folder/'index.md').write_text(text + '\n' + toctree(pages, hidden=True), encoding='utf-8')
 

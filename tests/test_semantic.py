@@ -1,6 +1,7 @@
 "Training against the semantic discriminator: what gets gradients, what a state holds, resumed bit by bit; the recipe `scenes`; starting from another model."
 import json
 import sys
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -246,3 +247,16 @@ def test_a_phase_starts_again_from_half_precision(tmp_path):
         for see in (lambda t: t.generator(c, x, c), lambda t: t.average.average(c, x, c), lambda t: t.discriminators[0](maps), lambda t: t.discriminators[1](x, c)[0][-1]):
             assert (see(other)-see(kept)).abs().max() < 1e-3
     assert (other.iteration, other.average.n) == (10, 1) and not torch.equal(kept.generator(c, x, c), kept.average.average(c, x, c))
+
+
+def test_label_mix_asks_nothing_of_a_judge_that_sees_every_pixel_alone():
+    "A 1×1 convolution scores a mixed picture as the mixed scores; a wider one does not, and learns from the difference."
+    sys.path.insert(0, str(Path(__file__).parents[1]/'benchmarks'))
+    from train_scenes import Trainer
+    torch.manual_seed(0)
+    photo, painted, c = torch.rand(2, 3, 16, 16), torch.rand(2, 3, 16, 16), one_hot(torch.randint(0, S, (2, 16, 16)), S)
+    for judge, silent in ((torch.nn.Conv2d(3, 5, 1), True), (torch.nn.Conv2d(3, 5, 3, padding=1), False)):
+        trainer = SimpleNamespace(semantic=judge, backbone=lambda x: x, autocast=nullcontext)
+        loss = Trainer.label_mix(trainer, photo, painted, judge(photo), judge(painted), c)
+        loss.backward()
+        assert (loss < 1e-10) == silent and (judge.weight.grad.abs().max() > 1e-5) != silent
