@@ -24,6 +24,8 @@ from train_scenes import SIDE
 
 from msca import Synthesizer
 from msca.evidence.report import bootstrap_mean
+from msca.model.segmenter import load_segmenter
+from msca.pretrained.models import PRETRAINED
 
 ROOT = Path(__file__).parents[1]
 PHASE, PHOTOS = ROOT/'benchmarks'/'phases'/'scenes-256', 12  # of each set
@@ -67,11 +69,12 @@ def train(name, a, folder):
 
 def measure(folder, questions, instruments):
     "Measure → value for every photo."
-    s = Synthesizer.load(next((folder/'averages').iterdir()), 'cpu', quiet=True)
+    s = Synthesizer.load(next((folder/'averages').iterdir()), 'cpu', quiet=True, segmenter=load_segmenter(PRETRAINED/'scenes-256')[0].parse)
     rows = []
     for i in range(len(questions)):
-        item = question(questions.scene(*questions.names[i][:2]))
-        picture = s(questions.scene(*questions.names[i][:2]), item.exemplar, size=SIDE, exemplar_size=SIDE)
+        scene = questions.scene(*questions.names[i][:2])
+        item = question(scene)
+        picture = s(scene, item.exemplar, size=SIDE, exemplar_size=SIDE)
         rows.append(mirroring_row(instruments, picture, item))
     return {k: [r[k] for r in rows] for k in MEASURES}
 
@@ -86,14 +89,14 @@ def main():
     for name in ('data', 'weights'): ap.add_argument(f'--{name}', required=True)
     for name in ('runs', 'out'): ap.add_argument(f'--{name}', required=True, type=Path)
     ap.add_argument('--iterations', type=int, default=80)
-    ap.add_argument('--trials', default=','.join(TRIALS), metavar='NAME,…', help='only these')
+    ap.add_argument('--trials', nargs='+', choices=TRIALS, default=TRIALS, metavar='NAME', help='only these')
     a = ap.parse_args()
     warnings.simplefilter('ignore')
     torch.set_num_threads(1)
     a.runs = a.runs.absolute()
     chosen = {k: dict(list(v.items())[:PHOTOS]) for k, v in json.loads(LIST.read_text())['sets'].items()}
     questions, instruments, found = Questions(chosen, sides(a.data), SIDE), Instruments(a.weights), {}
-    for name in a.trials.split(','):
+    for name in a.trials:
         folder = run_folder(a, name)
         folder.mkdir(parents=True, exist_ok=True)
         minutes, rows = train(name, a, folder), folder/'rows.json'
