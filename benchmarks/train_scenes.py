@@ -44,7 +44,7 @@ from msca.data.patches import nonoverlapping_boxes, random_box
 from msca.learning.backbones import load_backbone
 from msca.learning.callbacks import EMA, recompute_batchnorm
 from msca.learning.discriminators import PixelDiscriminator
-from msca.learning.losses import PerceptualLoss, color_loss, hinge_discriminator, hinge_generator
+from msca.learning.losses import PerceptualLoss, chroma_loss, color_loss, hinge_discriminator, hinge_generator
 from msca.learning.samples import PhotoStore
 from msca.learning.semantic_discriminator import (
     SemanticConfig,
@@ -62,8 +62,15 @@ from msca.pretrained.models import PRETRAINED
 
 FOLDERS = 'siftflow', 'labelmefacade', 'camvid'  # of $MSCA_DATA: photos that hold 256×256
 SIDE, CROP = 256, 128  # pixels
-KINDS = 'crop', 'mirror', 'crop', 'whole'  # what the exemplars are, in turn
+KINDS = 'crop', 'mirror', 'crop', 'whole'  # what the exemplars are, in turn; 'two': two crops side by side
 S = len(SCENE_LABELS)
+
+
+def apart_from(target, rng):
+    "Another random crop that does not overlap the target."
+    while True:
+        box = random_box(SIDE, SIDE, CROP, rng)
+        if not box.overlap(target): return box
 
 
 def pair(store, kind, rng):
@@ -73,7 +80,9 @@ def pair(store, kind, rng):
     photo, labels, parsed = (a[box] for a in (photo, labels, parsed))
     if rng.random() < .5: photo, labels, parsed = (a[:, ::-1] for a in (photo, labels, parsed))
     target, exemplar = nonoverlapping_boxes(SIDE, SIDE, CROP, rng)
-    if kind == 'crop': return (photo[target.slices], labels[target.slices]), (photo[exemplar.slices], parsed[exemplar.slices])
+    if kind in ('crop', 'two'):
+        crops = [exemplar.slices]*(kind == 'crop') or [exemplar.slices, apart_from(target, rng).slices]
+        return (photo[target.slices], labels[target.slices]), tuple(np.concatenate([a[c] for c in crops], 1) for a in (photo, parsed))
     whole = photo[:, ::-1], parsed[:, ::-1]
     return ((photo, labels) if kind == 'whole' else (photo[target.slices], labels[target.slices])), whole
 
@@ -152,7 +161,8 @@ class Trainer:
         self.learning_rates()
         x1, c1, x2, c2 = batch(self.store, self.iteration, self.a.seed, self.a.crops, self.device, self.a.kinds)
         self.beside = F.interpolate(x2, x1.shape[-2:], mode='area') if self.a.pair else None
-        with self.autocast(): image = self.generator(c1, x2, c2)
+        layout = c1*(1+self.a.class_noise*torch.randn(*c1.shape[:2], 1, 1, device=self.device)) if self.a.class_noise else c1
+        with self.autocast(): image = self.generator(layout, x2, c2)
         leaf = image.detach().float().requires_grad_(True)
         with self.autocast():
             maps = self.backbone(leaf)
@@ -196,7 +206,7 @@ class Trainer:
         scores, pixel_scores = self.judge(leaf, maps, c1)
         with self.autocast(): perceptual = self.perceptual(leaf, x1)
         return dict(adversarial=a.adversarial*ramp*true_class_loss(scores, *self.balance), pixel=a.pixel*ramp*hinge_generator(pixel_scores),
-                    perceptual=a.perceptual*perceptual.mean(), color=a.color*color_loss(leaf, x1).mean())
+                    perceptual=a.perceptual*perceptual.mean(), color=a.color*color_loss(leaf, x1).mean()) | (dict(chroma=a.chroma*chroma_loss(leaf, x1).mean()) if a.chroma else {})
 
     def limit(self, gradients, sizes):
         "Scale the adversarial gradients down where they would exceed their share of the `sizes`, by a slowly moving factor; the shares of all terms before that."
@@ -290,14 +300,15 @@ def main():
     ap.add_argument('--phase', type=Path, help='folder of a kept phase to start from, in place of --init')
     ap.add_argument('--parser', default=PRETRAINED/'scenes-256', help='parser folder')
     ap.add_argument('--cache', type=Path, help='folder for decoded photos (default: in OUT)')
-    ap.add_argument('--backbone', default='efficientnet-lite0', help="of the semantic discriminator: 'efficientnet-lite0', or torchvision's name")
+    ap.add_argument('--backbone', default='efficientnet-lite0', help="of the semantic discriminator: 'efficientnet-lite0', 'deeplab', or torchvision's name")
     ap.add_argument('--backbone-weights', help="local file (default: the package's or torchvision's)")
     ap.add_argument('--perceptual-network', choices=['distilled_vgg19', 'vgg16'], default='distilled_vgg19')
     ap.add_argument('--perceptual-weights', required=True, help='its local file')
-    for name, default in dict(adversarial=.7, pixel=.2, perceptual=5., color=30.).items():
+    for name, default in dict(adversarial=.7, pixel=.2, perceptual=5., color=30., chroma=0.).items():
         ap.add_argument(f'--{name}', type=float, default=default, help=f'weight of the {name} term (default: {default})')
     ap.add_argument('--share-limit', type=float, default=1., help='the largest part of the gradient that the two adversarial terms may have together (default: 1, no limit)')
     ap.add_argument('--label-mix', type=float, default=0., metavar='WEIGHT', help="of the semantic discriminator's consistency on pictures mixed by class (default: 0, none)")
+    ap.add_argument('--class-noise', type=float, default=0., metavar='SIGMA', help='of a factor that every class of a layout gets at random while it is painted (default: 0, none)')
     ap.add_argument('--pair', action='store_true', help='show the exemplar to the pixel discriminator, beside the picture')
     ap.add_argument('--fresh-discriminators', action='store_true', help="with --phase: discriminators start anew, as those on another --backbone must")
     ap.add_argument('--kinds', type=lambda s: tuple(s.split(',')), default=KINDS, metavar='KIND,…',
