@@ -40,6 +40,8 @@ TRIALS = {  # name → (changed settings, the trial that it is compared with)
     'adversarial ×½': ('--adversarial .35 --pixel .1', 'as is'),
     'perceptual ×2': ('--perceptual 10', 'as is'),
     'color ×½': ('--color 20', 'as is'),
+    'chroma': ('--chroma 20', 'as is'),
+    'pixel ×3': ('--pixel .6', 'as is'),
     'LabelMix': ('--label-mix 1', 'as is'),
     'crops alone': ('--kinds crop,mirror', 'as is'),
     'whole photos alone': ('--kinds whole', 'as is'),
@@ -74,7 +76,7 @@ def train(name, a, folder):
     start = {} if SCRATCH in TRIALS[name][0] else dict(phase=PHASE)
     first = json.loads((PHASE/'phase.json').read_text())['iteration'] if start else 0
     last = first+a.iterations
-    fixed = dict(start, data=a.data, perceptual_weights=f'{a.weights}/vgg19_small16x_fp16.npz', out=folder, cache=a.runs/'cache', color=40,
+    fixed = dict(start, data=a.data, perceptual_weights=f'{a.weights}/vgg19_small16x_fp16.npz', out=folder, cache=a.runs/'cache', color=40, chroma=0, pixel=.2,
                  decay=f'{first+a.iterations//2},{last}', average=.96, iterations=last, sample_every=last)
     changed = TRIALS[name][0].format(weights=a.weights, scratch=random_painter(a.runs/'scratch'))
     options = [x for k, v in fixed.items() for x in (f"--{k.replace('_', '-')}", str(v))] + changed.split()
