@@ -293,7 +293,7 @@ class Variant(NamedTuple):
 VARIANTS = {'msca': 'msca.model.synthesizer',
             **dict.fromkeys(('gap', 'no-gate', 'no-attention', 'no-attention-literal'), 'msca.relatives.ablations'),
             **dict.fromkeys(('spade', 'spade-vae'), 'msca.relatives.spade_vae'),
-            'sean': 'msca.relatives.sean', 'groupdnet': 'msca.relatives.groupdnet'}  # name → `Variant`, or the module that will register it
+            'sean': 'msca.relatives.sean', 'groupdnet': 'msca.relatives.groupdnet', 'tsit': 'msca.relatives.tsit'}  # name → `Variant`, or the module that will register it
 
 def register_variant(
     name:str,  # what checkpoints and the command line call it

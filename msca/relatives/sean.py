@@ -135,9 +135,10 @@ class ModulatedResBlock(nn.Module):
         groups:int=1,  # of the convolutions
         init_gain:float=.02,  # Xavier gain
         padding:str='zeros',  # or 'replicate'
+        mid:int=None,  # channels between the two convolutions; None: the smaller number of the two
     ):
         super().__init__()
-        mid, conv = min(n_in, n_out), lambda i, o: nn.Conv2d(i, o, 3, padding=1, padding_mode=padding, groups=groups)
+        mid, conv = mid or min(n_in, n_out), lambda i, o: nn.Conv2d(i, o, 3, padding=1, padding_mode=padding, groups=groups)
         self.norm_1, self.conv_1, self.norm_2, self.conv_2 = norm(n_in, 0), conv(n_in, mid), norm(mid, 1), conv(mid, n_out)
         self.norm_s, self.conv_s = None, None
         if n_in != n_out: self.norm_s, self.conv_s = norm(n_in, 2), nn.Conv2d(n_in, n_out, 1, bias=False, groups=groups)
