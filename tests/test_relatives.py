@@ -12,19 +12,23 @@ from fastai.callback.core import Callback
 from msca.base.labels import SCENE_LABELS, InputError, one_hot
 from msca.commands.cli import main
 from msca.data.datasets import ProceduralScenes
-from msca.data.render import procedural_scene
+from msca.data.layouts import procedural_layout
+from msca.data.render import procedural_scene, render
+from msca.data.styles import procedural_style
 from msca.learning.history import read_history
 from msca.learning.recipe import LossWeights, TrainingConfig
 from msca.learning.run import TrainingRun
 from msca.model.checkpoint import load_synthesizer
+from msca.model.folded import fold
 from msca.model.portable import PortableSynthesizer, export_program, write_onnx
+from msca.model.spade import GlobalBatchNorm2d
 from msca.model.synthesizer import SynthesizerConfig, build_synthesizer, find_variant
 from msca.pretrained.models import fold_spectral_norm
 from msca.pretrained.synthesizer import Synthesizer
 from msca.relatives.ablations import variant_recipe
-from msca.relatives.groupdnet import GroupDNetConfig
-from msca.relatives.sean import SEANConfig
-from msca.steering.class_styles import has_distribution, paint_mixed, read_codes, redraw
+from msca.relatives.groupdnet import CGNorm, GroupDNetConfig
+from msca.relatives.sean import SEANConfig, SEANLayer
+from msca.steering.class_styles import has_distribution, paint_mixed, read_codes, redraw, unseen_classes
 from msca.steering.masks import class_masks, linear_masks
 
 torch.set_num_threads(1)
@@ -101,6 +105,52 @@ def test_onnx_with_free_sides(name, tmp_path):
         assert np.abs(graph.run(None, inputs)[0]-wanted).max() < 1e-4 < wanted.std()
 
 
+def toy_synthesizer(name, size=32):
+    "A `Synthesizer` without training that has class codes."
+    torch.manual_seed(0)
+    config = TOYS[name] if name in TOYS else find_variant(name).config(S, **dict.fromkeys(
+        ('pyramid_widths', 'image_channels', 'label_channels', 'widths', 'spade_hidden'), (8,)*5), mlp_width=8)
+    model = build_synthesizer(name, replace(config, init_gain=1.)).eval()
+    if name == 'groupdnet': torch.nn.init.normal_(model.encoder.mean.weight, std=.5)   # before training its codes are next to nothing
+    return Synthesizer(model, SCENE_LABELS, size, name=name, precision='float32')
+
+
+CODED = *TOYS, 'no-attention', 'no-attention-literal'
+
+
+def with_statistics(model):
+    "A model in eval mode whose norms have seen something, whose noise counts, and whose blends are no halves."
+    for m in model.modules():
+        if isinstance(m, torch.nn.BatchNorm2d): m.running_mean.normal_(), m.running_var.uniform_(.5, 2)
+        if isinstance(m, SEANLayer):
+            m.noise.data.normal_(std=.3)
+            if m.style is not None: m.blend.data.normal_(std=2)
+    return model.eval()
+
+
+@pytest.mark.parametrize('changes', [{}, dict(noise=1, padding='replicate', upsampling='bilinear', mean_color=True, spade_kernel=3)])
+@pytest.mark.parametrize('name', TOYS)
+def test_folded_paints_the_same(name, changes):
+    "In the form for painting norms, blends and spectral norm are gone, and the picture is equal; the model itself is as it was, and changes are seen."
+    torch.manual_seed(0)
+    model = with_statistics(build_synthesizer(name, replace(TOYS[name], init_gain=1., **changes)))
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    folded, photo = fold(model), torch.rand(2, 3, 48, 32)*2-1
+    kinds = {type(m) for m in folded.blocks.modules()}
+    assert not kinds & {torch.nn.BatchNorm2d, GlobalBatchNorm2d, SEANLayer, CGNorm} and not any('parametrizations' in n for n, _ in folded.blocks.named_modules())
+    for h, w in ((32, 48), (64, 32)):
+        layout, labels = (one_hot(torch.randint(0, S, (2, *size)), S) for size in ((h, w), (48, 32)))
+        with torch.no_grad(): plain, painted = model(layout, photo, labels), folded(layout, photo, labels)
+        assert (plain-painted).abs().max() < 1e-4 < plain.std()
+    for k, v in model.state_dict().items(): assert torch.equal(v, before[k]), k
+    s = Synthesizer(model, SCENE_LABELS, 32, precision='float32')
+    painter = s.painter
+    assert painter is s.painter and painter is not model
+    with torch.no_grad(): model.blocks[0].conv_1.bias.add_(.5)
+    assert s.painter is not painter
+    with torch.no_grad(): assert (s.painter(layout, photo, labels)-model(layout, photo, labels)).abs().max() < 1e-4
+
+
 @pytest.mark.parametrize('name', TOYS)
 def test_odd_inputs(name):
     "Everything unlabelled, batches of one, exemplar and target of different sizes, unlabelled pixels without a code; eval twice gives equal bits."
@@ -143,6 +193,64 @@ def test_a_moved_object_has_the_same_code():
     assert torch.equal(*codes)
 
 
+def test_groups_as_many_as_classes_keep_them_apart():
+    "In GroupDNet: with as many groups as classes everywhere a class's code changes that class's channels alone, of every block and of the pictures."
+    torch.manual_seed(0)
+    model, k = build_synthesizer('groupdnet', replace(GROUPDNET, init_gain=1.).ablated('mulnet')).eval(), 5
+    layout, codes, seen = one_hot(torch.randint(0, S, (1, 32, 48)), S), model.random_codes(1, torch.Generator().manual_seed(0)), []
+    for module in (model.start, *model.blocks, model.end): module.register_forward_hook(lambda m, i, out: seen.append(out))
+    other = codes.clone()
+    other[:, k] += 1
+    with torch.no_grad(): model.paint_codes(layout, codes), model.paint_codes(layout, other)
+    for a, b in zip(seen[:7], seen[7:], strict=True):
+        changed = (a != b).unflatten(1, (S+1, -1)).flatten(2).any(2)[0]
+        assert changed.nonzero().flatten().tolist() == [k]
+
+
+@pytest.mark.parametrize('name', CODED)
+def test_classes_that_the_exemplar_lacks(name):
+    "SEAN: the running mean, GroupDNet: the prior's mean, and the last bias while it learns, msca's variants: no features; whose they are is reported."
+    s, photo, street = toy_synthesizer(name), procedural_scene(29, 48), render(procedural_layout(3, 'street'), procedural_style(0), 48)
+    inputs = s.read_exemplar(photo).tensors('cpu')
+    if name in TOYS: s.model.means.mean.normal_()
+    with torch.no_grad():
+        codes, present = s.model.class_codes(*inputs)
+        shown = set(np.unique(photo.labels)) - {255}
+        assert {int(i) for i in present[0].nonzero()} == shown and 2 < len(shown) < S
+        absent = ~present[0]
+        if name == 'sean': assert torch.equal(codes[0, absent], s.model.means.mean[absent])
+        elif name == 'groupdnet':
+            assert not codes[0, absent].any()
+            s.model.train().encoder.mean.bias.normal_(), s.model.encoder.log_variance.bias.fill_(-60)   # no spread, so that the draw is the mean
+            codes = s.model.class_codes(*inputs).codes[0, absent]
+            assert torch.allclose(codes, s.model.encoder.mean.bias.view(S+1, -1, 1, 1)[absent].expand_as(codes))
+            s.model.eval()
+        else:
+            n = s.model.config.image_channels[0]
+            assert not codes[0, absent, :n].any() and codes[0, present[0], :n].any()
+    told = unseen_classes(street.labels, present[0], SCENE_LABELS)
+    assert set(told) == {SCENE_LABELS.classes[i] for i in set(np.unique(street.labels)) - shown - {255}} and told
+
+
+def test_kl_does_not_depend_on_the_batch():
+    "In GroupDNet: the same photos twice give the same term, a photo without a class adds nothing for it, and the classes' parts add up."
+    torch.manual_seed(0)
+    model = build_synthesizer('groupdnet', replace(GROUPDNET, init_gain=1.)).train()
+    torch.nn.init.normal_(model.encoder.mean.weight, std=.5)
+    photos, labels = torch.rand(3, 3, 32, 32)*2-1, one_hot(torch.arange(3).view(3, 1, 1)*4 + torch.arange(4).view(1, 1, 4).repeat_interleave(8, 2).expand(3, 32, 32), S)
+
+    def told(*which):
+        with torch.no_grad(): model.class_codes(photos[list(which)], labels[list(which)])
+        return float(model.regularization()['kl']), model.measurements()
+
+    model.eval()   # whatever is drawn, and without spectral norm's steps, the term is the same
+    (all_three, parts), (twice, _) = told(0, 1, 2), told(0, 1, 2, 0, 1, 2)
+    alone = [told(i) for i in range(3)]
+    assert all_three > .01 and twice == pytest.approx(all_three, rel=1e-5) and sum(v for v, _ in alone)/3 == pytest.approx(all_three, rel=1e-5)
+    assert model.config.kl_weight*sum(parts.values()) == pytest.approx(all_three, rel=1e-5)
+    for i, (_, own) in enumerate(alone): assert {k for k, v in own.items() if v} == {f'kl_{n}' for n in range(4*i, 4*i+4)}
+
+
 def test_weights_as_published():
     "Millions of weights of the authors' networks, to the printed digit; compact sizes within five percent of the full model's."
     def millions(name, config):
@@ -165,19 +273,6 @@ def test_groups_fall_by_whole_factors():
         config = GroupDNetConfig.compact(n)
         assert all(coarse % fine == 0 for fine, coarse in pairwise(config.groups)) and config.axis >= n+1
         assert GroupDNetConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
-
-
-def toy_synthesizer(name, size=32):
-    "A `Synthesizer` without training that has class codes."
-    torch.manual_seed(0)
-    config = TOYS[name] if name in TOYS else find_variant(name).config(S, **dict.fromkeys(
-        ('pyramid_widths', 'image_channels', 'label_channels', 'widths', 'spade_hidden'), (8,)*5), mlp_width=8)
-    model = build_synthesizer(name, replace(config, init_gain=1.)).eval()
-    if name == 'groupdnet': torch.nn.init.normal_(model.encoder.mean.weight, std=.5)   # before training its codes are next to nothing
-    return Synthesizer(model, SCENE_LABELS, size, name=name, precision='float32')
-
-
-CODED = *TOYS, 'no-attention', 'no-attention-literal'
 
 
 def differs(a, b): return int(np.abs(np.asarray(a, int)-np.asarray(b, int)).max())
