@@ -1,7 +1,7 @@
 """Put a trained run into the package: `python benchmarks/ship.py RUN PARSER NAME [--size N]`.
 
 Writes msca/pretrained_models/NAME with the synthesizer in half precision and the parser; the model card beside them is written by model_card.py. What a run of train_scenes.py used
-does not stand in its checkpoints: `python benchmarks/ship.py RUN/averages/001250 msca/pretrained_models/scenes-256-v1 scenes-256 --settings RUN/settings.jsonl` adds it,
+does not stand in its checkpoints: `python benchmarks/ship.py RUN/averages/002951 msca/pretrained_models/scenes-256-v1 scenes-256 --settings RUN/settings.jsonl` adds it,
 and the networks that were in its losses or in those of the model that it started from.
 """
 import argparse
