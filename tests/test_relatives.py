@@ -15,6 +15,7 @@ from msca.data.datasets import ProceduralScenes
 from msca.learning.history import read_history
 from msca.learning.recipe import LossWeights, TrainingConfig
 from msca.learning.run import TrainingRun
+from msca.model.checkpoint import load_synthesizer
 from msca.model.portable import PortableSynthesizer, export_program, write_onnx
 from msca.model.synthesizer import SynthesizerConfig, build_synthesizer, find_variant
 from msca.pretrained.models import fold_spectral_norm
@@ -189,6 +190,27 @@ def test_every_command(trained, name, capsys):
     assert main(['explain', '--layout', str(layout), '--exemplar', str(photo), '--exemplar-layout', str(layout), '--model', model, '--out', str(out/'told')]) == 2
     said = capsys.readouterr().err
     assert f"a {name!r} model has no attention" in said and said.strip().count('\n') <= 1
+
+
+def test_mean_color_is_an_option_of_training(tmp_path, capsys):
+    "It shapes the network, stays when a run goes on and in the checkpoint, and is refused in one line where nothing could carry it."
+    small = '--procedural 12 --size 32 --batch-size 4 --parser-epochs 0 --warmup-epochs 1 --epochs 0,0 --discriminator-width 8 --device cpu'.split()
+    run, line = str(tmp_path/'run'), ['train', '--variant', 'sean', '--mean-color', *small]
+    assert main([*line, '--out', run]) == 0
+    assert json.loads((tmp_path/'run'/'config.json').read_text())['synthesizer']['mean_color'] is True
+    model = load_synthesizer(run)[0]
+    labels, photo = one_hot(torch.zeros(1, 32, 32).long(), S), torch.rand(1, 3, 32, 32)-.8
+    with torch.no_grad(): dark, bright = (model.class_codes(x, labels).codes[0, 0] for x in (photo, photo+.6))
+    assert torch.allclose(bright[-3:]-dark[-3:], torch.full((3,), .6), atol=1e-5) and (bright-dark)[:-3].abs().max() < 1e-2
+    capsys.readouterr()
+    assert main(['train', '--resume', '--no-mean-color', '--out', run]) == 2
+    assert 'was started with --mean-color true, not false' in capsys.readouterr().err
+    assert main(['train', '--resume', '--out', run]) == 0   # it is over; the same network is found
+    for variant in ('msca', 'spade', 'spade-vae', 'no-attention'):
+        capsys.readouterr()
+        assert main(['train', '--variant', variant, '--mean-color', *small, '--out', str(tmp_path/'other')]) == 2
+        said = capsys.readouterr().err.strip()
+        assert '--mean-color' in said and 'groupdnet-cross' in said and '\n' not in said and not (tmp_path/'other').exists()
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from ..base.processes import average_gradients, broadcast_state
 from .backbones import Backbone
 from .discriminators import PixelDiscriminator
 from .quiet_fastai import Callback, CancelStepException
-from .losses import color_loss, feature_matching, hinge_discriminator, hinge_generator, texture_loss, weighted_mean
+from .losses import chroma_loss, color_loss, feature_matching, hinge_discriminator, hinge_generator, texture_loss, weighted_mean
 from .recipe import LossWeights
 from .samples import CROSS, SELF
 from .semantic_discriminator import (SemanticConfig, SemanticDiscriminator, class_weights, label_ids, painted_loss,
@@ -129,7 +129,7 @@ class GeneratorLoss(nn.Module):
         w, discriminator = sample_weights(task, self.weights.self_reconstruction), self._discriminator[0]
         terms = dict(l1=weighted_mean((pred-truth).abs(), w))
         if self.perceptual is not None: terms['perceptual'] = (self.perceptual(pred, truth)*w).sum()
-        for name, f in dict(texture=texture_loss, color=color_loss).items():
+        for name, f in dict(texture=texture_loss, color=color_loss, chroma=chroma_loss).items():
             if getattr(self.weights, name): terms[name] = (f(pred, truth)*w).sum()
         if discriminator is not None: terms.update(self._adversarial(discriminator, pred, truth, w, condition))
         loss, further = sum(self.weight(k)*v for k, v in terms.items()), self.regularization()
