@@ -244,7 +244,7 @@ def _changes(name, config):
     "What a recipe changes in the full model's training settings."
     stage_1, stage_2 = config.epochs
     itself = name in _ITSELF
-    changes = dict(pretrain_epochs=0) if name.startswith(('spade', 'sean', 'groupdnet', 'tsit')) else {}
+    changes = dict(pretrain_epochs=0) if name.startswith(('spade', 'sean', 'groupdnet', 'tsit', 'cocosnet')) else {}
     if name == 'no-global': changes.update(epochs=(stage_1+2*stage_2, 0))
     if itself: changes.update(epochs=(stage_1, 2*stage_2), stages=(3, 3))
     if name == 'spade' or itself: changes.update(pair_discriminator=False)
