@@ -109,10 +109,9 @@ def test_a_batch_of_one_loses_the_style(kind, batch, matters):
     for m in model.modules():
         if isinstance(m, GlobalBatchNorm2d): m.train()
     labels = one_hot(torch.arange(64).view(1, 64, 1).expand(batch, 64, 64)//16, S)
-    photos = torch.randn(batch, 3, 64, 64).mul(.5).clamp(-1, 1)
-    photos = torch.stack([p.roll(i, 1)*(i+1)/batch + .3*p.mean(1)*i for i, p in enumerate(photos)])
-    stripes = torch.sin(torch.arange(64.)).view(1, 1, 1, 64).expand(batch, 3, 64, 64)*torch.linspace(.2, 1, batch).view(-1, 1, 1, 1)
-    with torch.no_grad(): picture, other = (model.paint(labels, model.encode(x)) for x in (photos, stripes))
+    blown = lambda n: torch.nn.functional.interpolate(torch.randn(1, 3, n, n), (64, 64), mode='bicubic').clamp(-1, 1)  # structure of a size
+    photos, others = (torch.cat([blown(n) for n in sizes[:batch]]) for sizes in ((4, 9, 17, 64), (40, 5, 3, 12)))
+    with torch.no_grad(): picture, other = (model.paint(labels, model.encode(x)) for x in (photos, others))
     assert ((other-picture).std()/picture.std() > 1e-3) == matters
     style = model.encode(photos)
     given = [type(s)(*(t.detach().requires_grad_() for t in s)) for s in style]

@@ -218,10 +218,31 @@ def explain(args):
     if not one: return _explain_data(args, s, out)
     read_told_maps(args, s.label_set)
     layout = s.read_layout(args.layout, args.size, args.classes, args.palette)
-    told = s.trace(layout, s.read_exemplar(args.exemplar, args.exemplar_layout, None, args.classes, args.palette))
+    exemplar = s.read_exemplar(args.exemplar, args.exemplar_layout, None, args.classes, args.palette)
+    if hasattr(s.model, 'warp'): return _explain_warp(s, layout, exemplar, out)
+    told = s.trace(layout, exemplar)
     save_image(figure_image(told.summary(), 120), out/'summary.png')
     for i in range(len(told.maps)): save_image(figure_image(told.slots(i), 120), out/f'scale{i}.png')
     print(f"{out}: summary.png and scale0.png to scale{len(told.maps)-1}.png; {s}")
+
+def _explain_warp(s, layout, exemplar, out):
+    "Of a model that lays the exemplar out like the target: its colors and its labels there, and the picture."
+    import numpy as np
+    import torch
+    import torch.nn.functional as F
+    from msca.base.files import save_image
+    from msca.base.labels import colorize
+    from msca.data.scene import tensor_to_image
+    from PIL import Image
+    (onehot, mask), (h, w) = layout.tensors(s.device), layout.size
+    with torch.inference_mode():
+        style = s.model.encode(*exemplar.tensors(s.device))
+        (colors, classes), picture = s.model.warp(onehot, style), s.model.paint(onehot, style, mask)
+    ids = F.interpolate(classes, onehot.shape[-2:])[0, :, :h, :w].argmax(0).byte().cpu().numpy()
+    colored = Image.fromarray(colorize(np.where(ids == len(s.label_set), 255, ids).astype(np.uint8), s.label_set))
+    warp = tensor_to_image(F.interpolate(colors, onehot.shape[-2:])[0, :, :h, :w])
+    for name, im in (('warp', warp), ('warped-labels', colored), ('picture', tensor_to_image(picture[0, :, :h, :w]))): save_image(im, out/f'{name}.png')
+    print(f"{out}: warp.png, warped-labels.png and picture.png; {s}")
 
 def _explain_data(args, s, out):
     from msca.base.files import save_image

@@ -113,9 +113,11 @@ class GeneratorLoss(nn.Module):
         perceptual:nn.Module=None,  # a `PerceptualLoss`; None: no perceptual term
         regularization=dict,  # the model's `regularization`: further terms by name, weighted already
         measurements=dict,  # the model's `measurements`: numbers of its last pass that are kept in `parts`, and no terms
+        further_losses=None,  # the model's `further_losses`: terms of picture, truth and task, weighted already
     ):
         super().__init__()
         self.weights, self.perceptual, self.regularization, self.measurements, self.parts = weights, perceptual, regularization, measurements, {}
+        self.further_losses = further_losses
         self.strength = 1.  # of the adversarial terms
         self._discriminator = [discriminator]  # in a list, so that it is no submodule: the loss must not own its parameters
 
@@ -133,6 +135,7 @@ class GeneratorLoss(nn.Module):
             if getattr(self.weights, name): terms[name] = (f(pred, truth)*w).sum()
         if discriminator is not None: terms.update(self._adversarial(discriminator, pred, truth, w, condition))
         loss, further = sum(self.weight(k)*v for k, v in terms.items()), self.regularization()
+        if self.further_losses: further = further | self.further_losses(pred, truth, task, self.perceptual and self.perceptual.features)
         if further: terms['regularization'] = sum(further.values())
         self.parts = {k: float(v.detach()) for k, v in (terms | further).items()} | self.measurements()
         return loss + terms.get('regularization', 0.)

@@ -243,13 +243,14 @@ class LiterallyAlignedSynthesizer(AlignedSynthesizer):
     alignment = LabelSums
 
 # %% ../../nbs/700_relatives.ablations.ipynb #580a1ffe
-RECIPES = {'no-global': 'msca', **{f'{name}-cross': name for name in ('spade-vae', 'sean', 'groupdnet', 'tsit')}}  # models to compare that differ in their schedule alone → their variant
+_ITSELF = 'spade-vae', 'sean', 'groupdnet', 'tsit'  # learn by self-reconstruction, as they were designed, and as NAME-cross by msca's schedule
+RECIPES = {'no-global': 'msca', **{f'{name}-cross': name for name in _ITSELF}}  # models to compare that differ in their schedule alone → their variant
 
 def _changes(name, config):
     "What a recipe changes in the full model's training settings."
     stage_1, stage_2 = config.epochs
-    itself = name in ('spade-vae', 'sean', 'groupdnet', 'tsit')  # learns by self-reconstruction
-    changes = dict(pretrain_epochs=0) if name.startswith(('spade', 'sean', 'groupdnet', 'tsit')) else {}
+    itself = name in _ITSELF
+    changes = dict(pretrain_epochs=0) if name.startswith(('spade', 'sean', 'groupdnet', 'tsit', 'cocosnet')) else {}
     if name == 'no-global': changes.update(epochs=(stage_1+2*stage_2, 0))
     if itself: changes.update(epochs=(stage_1, 2*stage_2), stages=(3, 3))
     if name == 'spade' or itself: changes.update(pair_discriminator=False)

@@ -48,7 +48,7 @@ def fadain(
     adapted = style.deviation*((x-own.mean)/own.deviation) + style.mean
     return (adapted if strength == 1 else strength*adapted + (1-strength)*x).to(x.dtype)
 
-# %% ../../nbs/740_relatives.tsit.ipynb #ecf79109
+# %% ../../nbs/740_relatives.tsit.ipynb #4c620e4e
 class FADE(nn.Module):
     "Batch norm, then scale and shift by a convolution each of a content feature (feature adaptive denormalization)."
     def __init__(self,
@@ -72,7 +72,7 @@ class FADE(nn.Module):
         x = fadain(x, style, strength) if self.norm is None else self.norm(x)
         return x*(1+self.gamma(feature)) + self.beta(feature)
 
-# %% ../../nbs/740_relatives.tsit.ipynb #fbff6c64
+# %% ../../nbs/740_relatives.tsit.ipynb #9aaaa97c
 def _instance_norm(x):
     "Without weights; unlike torch's module it takes maps of one pixel, which become zeros."
     return torch.instance_norm(x, None, None, None, None, True, 0., 1e-5, False)
@@ -118,7 +118,7 @@ class Stream(nn.Module):
         for block in self.blocks: found.append(block(found[-1][..., ::2, ::2] if found else x))
         return found
 
-# %% ../../nbs/740_relatives.tsit.ipynb #2b852e2c
+# %% ../../nbs/740_relatives.tsit.ipynb #82c56b83
 class TSITBlock(nn.Module):
     "FAdaIN, then a residual block with FADE."
     def __init__(self,
@@ -144,7 +144,7 @@ class TSITBlock(nn.Module):
         if not self.inside: x = fadain(x, style, strength)
         return self.block(x, feature, style, strength)
 
-# %% ../../nbs/740_relatives.tsit.ipynb #6d342ed8
+# %% ../../nbs/740_relatives.tsit.ipynb #42f841a5
 @dataclass(frozen=True)
 class TSITConfig(PainterConfig):
     "Shape of TSIT; tuples run from full resolution to the coarsest scale. `spade_hidden` is not used: there is no hidden layer."
