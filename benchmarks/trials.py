@@ -57,13 +57,16 @@ TRIALS = {  # name → (changed settings, the trial that it is compared with)
     'other samples': ('--seed 1', 'as is')}
 
 
+def iteration(phase): return json.loads((phase/'phase.json').read_text())['iteration']
+
+
 def run_folder(a, name): return a.runs/re.sub(r'[^\w×½]+', '-', name)
 
 
 def random_painter(folder):
-    "A checkpoint of the phase's shape with random weights."
+    "A checkpoint of the shape of `scenes-256` with random weights."
     if not folder.is_dir():
-        painter, label_set, _ = load_synthesizer(PHASE/'generator')
+        painter, label_set, _ = load_synthesizer(PRETRAINED/'scenes-256')
         torch.manual_seed(0)
         save_synthesizer(build_synthesizer('msca', painter.config), label_set, SIDE, folder, {})
     return folder
@@ -73,8 +76,8 @@ def train(name, a, folder):
     "The trial's training, unless it was done; minutes of processor time."
     told = folder/'minutes.json'
     if told.is_file(): return json.loads(told.read_text())
-    start = {} if SCRATCH in TRIALS[name][0] else dict(phase=PHASE)
-    first = json.loads((PHASE/'phase.json').read_text())['iteration'] if start else 0
+    start = {} if SCRATCH in TRIALS[name][0] else dict(phase=a.phase)
+    first = iteration(a.phase) if start else 0
     last = first+a.iterations
     fixed = dict(start, data=a.data, perceptual_weights=f'{a.weights}/vgg19_small16x_fp16.npz', out=folder, cache=a.runs/'cache', color=40, chroma=0, pixel=.2,
                  decay=f'{first+a.iterations//2},{last}', average=.96, iterations=last, sample_every=last)
@@ -109,6 +112,7 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ('data', 'weights'): ap.add_argument(f'--{name}', required=True)
     for name in ('runs', 'out'): ap.add_argument(f'--{name}', required=True, type=Path)
+    ap.add_argument('--phase', type=Path, default=PHASE, help='kept phase to start from (default: the committed one)')
     ap.add_argument('--iterations', type=int, default=80)
     ap.add_argument('--trials', nargs='+', choices=TRIALS, default=TRIALS, metavar='NAME', help='only these')
     a = ap.parse_args()
@@ -136,7 +140,8 @@ def report(a, found, minutes):
         trials[name] = dict(changed=changed, minutes=minutes[name], means={k: interval(v)['value'] for k, v in rows.items()})
         if against in found: trials[name]['minus'] = {'of': against} | {k: interval(np.subtract(v, found[against][k])) for k, v in rows.items()}
     about = dict(command=f'python benchmarks/trials.py --data $MSCA_DATA --weights $MSCA_WEIGHTS --runs RUNS --iterations {a.iterations} --out {a.out}', seed=0,
-                 date=time.strftime('%Y-%m-%d'), torch=torch.__version__, hardware='one thread of a shared CPU', photos=3*PHOTOS, iterations=a.iterations,
+                 date=time.strftime('%Y-%m-%d'), torch=torch.__version__, hardware='one thread of a shared CPU', photos=3*PHOTOS,
+                 iterations=a.iterations, from_iteration=iteration(a.phase),
                  data='SIFT Flow, LabelMe Facade, CamVid (trained on); SIFT Flow, LabelMe Facade, MSRC v2 (held out by place)',
                  networks_in_losses=['efficientnet-lite0', 'distilled_vgg19'])
     a.out.write_text(json.dumps(about | dict(trials=trials), indent=1, ensure_ascii=False)+'\n')

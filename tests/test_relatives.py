@@ -9,9 +9,10 @@ import pytest
 import torch
 from fastai.callback.core import Callback
 
-from msca.base.labels import SCENE_LABELS, one_hot
+from msca.base.labels import SCENE_LABELS, InputError, one_hot
 from msca.commands.cli import main
 from msca.data.datasets import ProceduralScenes
+from msca.data.render import procedural_scene
 from msca.learning.history import read_history
 from msca.learning.recipe import LossWeights, TrainingConfig
 from msca.learning.run import TrainingRun
@@ -19,9 +20,12 @@ from msca.model.checkpoint import load_synthesizer
 from msca.model.portable import PortableSynthesizer, export_program, write_onnx
 from msca.model.synthesizer import SynthesizerConfig, build_synthesizer, find_variant
 from msca.pretrained.models import fold_spectral_norm
+from msca.pretrained.synthesizer import Synthesizer
 from msca.relatives.ablations import variant_recipe
 from msca.relatives.groupdnet import GroupDNetConfig
 from msca.relatives.sean import SEANConfig
+from msca.steering.class_styles import has_distribution, paint_mixed, read_codes, redraw
+from msca.steering.masks import class_masks, linear_masks
 
 torch.set_num_threads(1)
 S = len(SCENE_LABELS)
@@ -163,6 +167,61 @@ def test_groups_fall_by_whole_factors():
         assert GroupDNetConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
 
 
+def toy_synthesizer(name, size=32):
+    "A `Synthesizer` without training that has class codes."
+    torch.manual_seed(0)
+    config = TOYS[name] if name in TOYS else find_variant(name).config(S, **dict.fromkeys(
+        ('pyramid_widths', 'image_channels', 'label_channels', 'widths', 'spade_hidden'), (8,)*5), mlp_width=8)
+    model = build_synthesizer(name, replace(config, init_gain=1.)).eval()
+    if name == 'groupdnet': torch.nn.init.normal_(model.encoder.mean.weight, std=.5)   # before training its codes are next to nothing
+    return Synthesizer(model, SCENE_LABELS, size, name=name, precision='float32')
+
+
+CODED = *TOYS, 'no-attention', 'no-attention-literal'
+
+
+def differs(a, b): return int(np.abs(np.asarray(a, int)-np.asarray(b, int)).max())
+
+
+@pytest.mark.parametrize('name', CODED)
+def test_interpolation_by_codes(name):
+    "Ends are plain synthesis, one class moves by name, the model's own styles and the photos themselves do alike, and mistakes are one line."
+    s, (layout, one, two) = toy_synthesizer(name), (procedural_scene(i, 48) for i in (29, 29, 37))
+    assert {'sky', 'water'} <= {SCENE_LABELS.classes[i] for i in set(np.unique(one.labels)) & set(np.unique(two.labels))}
+    first, half, last = s.interpolate(layout, one, two, factors=(0, .5, 1))
+    assert differs(first, s(layout, one)) <= 1 and differs(last, s(layout, two)) <= 1 and differs(first, last) > 8 and differs(half, first) and differs(half, last)
+    codes = [s.model.class_codes(*s.read_exemplar(x).tensors('cpu')) for x in (one, two)]
+    encoded = [s.encode(x) for x in (one, two)]
+    for known, style in zip(codes, encoded):
+        told = s.model.codes_of(style.scales)
+        assert torch.allclose(told.codes, known.codes, rtol=1e-4, atol=1e-4) and torch.equal(told.present, known.present)
+    ends = s.interpolate(layout, *encoded, factors=(0, 1), only=['sky'])
+    z, k = codes[0].codes.clone(), SCENE_LABELS.index('sky')
+    z[:, k] = codes[1].codes[:, k]
+    assert differs(ends[0], first) <= 1 and differs(ends[1], paint_mixed(s, layout, z)) <= 1 and differs(ends[1], first)
+    by_class = class_masks(s.read_layout(layout).unpadded, SCENE_LABELS, {'sky': 1}, 2)
+    assert differs(s.interpolate_space(layout, [one, two], by_class), ends[1]) <= 1
+    lacking = next(n for i, n in enumerate(SCENE_LABELS.classes) if i not in two.labels)
+    for bad, says in ((lambda: s.interpolate(layout, one, two, only=[lacking]), f'shows no {lacking}'), (lambda: s.interpolate(layout, one, two, size=1008), 'too many'),
+                      (lambda: s.interpolate_space(layout, [one, two], linear_masks((48, 48), 2)), 'tell classes apart')):
+        with pytest.raises(InputError, match=says) as e: bad()
+        assert '\n' not in str(e.value)
+
+
+@pytest.mark.parametrize('name', CODED)
+def test_another_draw_changes_one_code(name):
+    "From the model's distribution where it has one, otherwise from photos that show the class; without either a line says so."
+    s = toy_synthesizer(name)
+    photos = [read_codes(s, procedural_scene(i, 48)) for i in (29, 37, 30)]
+    z, k = photos[0].codes.codes, SCENE_LABELS.index('sky')
+    assert has_distribution(s.model) == (name == 'groupdnet')
+    if name != 'groupdnet':
+        with pytest.raises(InputError, match='has no distribution of codes'): redraw(s, z, ['sky'])
+    draws = [redraw(s, z, ['sky'], seed, [] if name == 'groupdnet' else photos) for seed in range(8)]
+    for other in draws: assert {int(i) for i in (other != z).flatten(2).any(2)[0].nonzero()} <= {k}
+    assert len({tuple(d[0, k].flatten().tolist()) for d in draws}) == (8 if name == 'groupdnet' else 3)
+
+
 @pytest.fixture(scope='module')
 def trained(tmp_path_factory):
     "Both variants, trained by the command for a few iterations; a folder of scenes with label maps."
@@ -182,6 +241,9 @@ def test_every_command(trained, name, capsys):
     maps = ['--exemplar-layout', f'{photo}={layout}', '--exemplar-layout', f'{another}={other}']
     assert main(['synth', '--layout', str(layout), '--exemplar', str(another), '--exemplar-layout', str(other), '--model', model, '--out', str(out/'synth.png')]) == 0
     assert main(['mix', '--layout', str(layout), '--style', f'*={photo}', '--morph', f'sky={another}', *maps, '--model', model, '--out', str(out/'mix.png')]) == 0
+    strip = ['interpolate', '--layout', str(layout), '--exemplars', str(photo), str(another), '--exemplar-layouts', str(layout), str(other), '--model', model]
+    for way in ([], ['--only', 'sky'], ['--assign', 'sky=2']): assert main([*strip, *way, '--out', str(out/f'{len(way)}{"".join(way[:1])}.png')]) == 0
+    assert main([*strip, '--mask', 'left-right', '--out', str(out/'masked.png')]) == 2
     assert main(['eval', '--data', str(data), '--model', model, '--tasks', 'mirroring', '--out', str(out/'report.json')]) == 0
     both = [str(trained/n) for n in TOYS]
     assert main(['compare', '--data', str(data), '--models', *both, '--tasks', 'mirroring', '--out', str(out/'compared')]) == 0
