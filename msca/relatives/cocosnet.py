@@ -194,9 +194,10 @@ class CoCosNetConfig(PainterConfig):
     temperature:above(0) = .01  # of the softmax
     non_local:bool = False  # a non-local block at half of full resolution
     unlabelled:bool = True  # whether unlabelled pixels are a class
-    contextual_weight:number(0) = 10.  # painted picture against exemplar, in features of the perceptual loss's network
-    domain_weight:number(0) = 10.  # labels against the true photo, in the common space
-    mask_weight:number(0) = 100.  # warped labels against the target's
+    # the authors' weights are ten times as large, beside an adversarial term of 10; here that has 1
+    contextual_weight:number(0) = 1.  # painted picture against exemplar, in features of the perceptual loss's network
+    domain_weight:number(0) = 1.  # labels against the true photo, in the common space
+    mask_weight:number(0) = 10.  # warped labels against the target's
     cycle_weight:number(0) = 0.  # exemplar, warped there and back, against itself
     warp_weight:number(0) = 0.  # warp against the true photo, where the exemplar is that photo
 
@@ -221,10 +222,10 @@ class CoCosNetConfig(PainterConfig):
     def paper(cls,
         n_labels:int,  # S, background included
     ) -> 'CoCosNetConfig':
-        "The authors' network, with the losses of their faces with masks."
+        "The authors' network, with the losses of their faces with masks; in a recipe whose adversarial term has the weight 10 these are theirs."
         return cls(n_labels, widths=(64, 128, 256, 512, 1024, 1024, 1024), spade_hidden=(128,)*7, scales=(0, 1, 2, 3, 4, 4, 5), spade_kernel=3,
                    padding='reflect', adaptor_width=64, adaptor_hidden=128, matching_channels=256, matching_blocks=4, non_local=True,
-                   unlabelled=False, cycle_weight=.1)
+                   unlabelled=False, contextual_weight=10., domain_weight=10., mask_weight=100., cycle_weight=.1)
 
 class ExemplarPlaces(NamedTuple):
     "What matching needs of exemplars."
