@@ -132,19 +132,24 @@ def main():
         report(a, found, {n: train(n, a, run_folder(a, n)) for n in found})
 
 
+def networks(changed):
+    "Frozen networks in the losses of a trial: measures that look through one of them or its kin favor it."
+    words = changed.split()
+    return [words[words.index(o)+1] if o in words else usual for o, usual in (('--backbone', 'efficientnet-lite0'), ('--perceptual-network', 'distilled_vgg19'))]
+
+
 def report(a, found, minutes):
     "Means, and differences from the trial that each is compared with."
     trials = {}
     for name, rows in found.items():
         changed, against = TRIALS[name]
         changed = changed.format(weights='$MSCA_WEIGHTS', scratch='RUNS/scratch')
-        trials[name] = dict(changed=changed, minutes=minutes[name], means={k: interval(v)['value'] for k, v in rows.items()})
+        trials[name] = dict(changed=changed, networks_in_losses=networks(changed), minutes=minutes[name], means={k: interval(v)['value'] for k, v in rows.items()})
         if against in found: trials[name]['minus'] = {'of': against} | {k: interval(np.subtract(v, found[against][k])) for k, v in rows.items()}
     about = dict(command=f'python benchmarks/trials.py --data $MSCA_DATA --weights $MSCA_WEIGHTS --runs RUNS --phase PHASE --iterations {a.iterations} --out {a.out}', seed=0,
                  date=time.strftime('%Y-%m-%d'), torch=torch.__version__, hardware='one thread of a shared CPU', photos=3*PHOTOS,
                  iterations=a.iterations, from_iteration=iteration(a.phase),
-                 data='SIFT Flow, LabelMe Facade, CamVid (trained on); SIFT Flow, LabelMe Facade, MSRC v2 (held out by place)',
-                 networks_in_losses=['efficientnet-lite0', 'distilled_vgg19'])
+                 data='SIFT Flow, LabelMe Facade, CamVid (trained on); SIFT Flow, LabelMe Facade, MSRC v2 (held out by place)')
     a.out.write_text(json.dumps(about | dict(trials=trials), indent=1, ensure_ascii=False)+'\n')
 
 
