@@ -130,8 +130,7 @@ def _train_arguments(p):
                         help="between the painter's blocks: nearest, as in SPADE, or bilinear, whose texture looks less woven (default: --init's, or nearest)")
     recipe.add_argument('--mean-color', action=argparse.BooleanOptionalAction,
                         help=f"the raw mean color of every class beside its code (tsit: of the photo, with its deviation), as these encoders do not see "
-                             f"how bright a photo is; for {', '.join(COLORED)} "
-                             "(default: --init's, or no)")
+                             f"how bright a photo is; for {', '.join(COLORED)} (default: --init's, or no)")
     recipe.add_argument('--seed', type=SEED, default=0, help='of everything random (default: 0)')
     p.add_argument('--tensorboard', action='store_true',
                    help='also write the numbers and sample pictures for TensorBoard, to RUN/tensorboard')
