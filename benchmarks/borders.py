@@ -1,0 +1,91 @@
+"""How far colors run over borders in pictures of the shipped model, as it is and with a painter that stays within borders.
+
+    MSCA_DATA=… python benchmarks/borders.py --out results/borders.json
+
+50 held-out photos (30 of SIFT Flow, 20 of LabelMe Facade, from the list in results/held_out.json), each painted at 256×256 from its own label map
+and itself. The second painter has the shipped weights; nothing was trained for it. Its three forms show what each layer does: convolutions
+alone, up-sampling alone, both. All of them paint every photo in turn.
+"""
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from msca import SCENE_LABELS, Synthesizer
+from msca.base.labels import one_hot
+from msca.data.published import open_dataset
+from msca.data.scene import image_to_tensor, tensor_to_image
+from msca.evidence.borders import border_bleed
+from msca.evidence.tasks import fit_scene
+from msca.relatives import borders
+from msca.relatives.borders import ids_at_scales, with_borders
+
+ROOT, NUMBERS = Path(__file__).parents[1], dict(siftflow=30, labelmefacade=20)
+
+
+def photos(data):
+    "The first photos on the list of each set, as scenes of 256×256."
+    chosen = json.loads((ROOT/'results'/'held_out.json').read_text())['sets']
+    for name, n in NUMBERS.items():
+        source = open_dataset(Path(data)/name, None, SCENE_LABELS)
+        for photo in sorted(chosen[name])[:n]: yield fit_scene(source[source.names.index(photo)], 256)
+
+
+def painters(model):
+    "name → function (one-hot labels, photo) → picture."
+    bordered = with_borders(model)
+    upsample = borders.border_upsample
+
+    def convolutions(onehot, x):
+        def plain(x, coarse, fine, fill, mode='nearest'): return F.interpolate(x, scale_factor=2, mode=mode)
+        borders.border_upsample = plain
+        try: return bordered(onehot, x, onehot)
+        finally: borders.border_upsample = upsample
+
+    def upsampling(onehot, x):
+        conditions, _ = model.transfer(onehot, x, onehot)
+        ids, painter = ids_at_scales(onehot.argmax(1, keepdim=True)), model.generator
+        if painter.noise: conditions = painter._with_noise(conditions, None)
+        h = painter.start(conditions[-1][:, :painter.start.in_channels])
+        for i in reversed(range(5)):
+            h = painter.blocks[i](h, conditions[i])
+            if i: h = upsample(h, ids[i], ids[i-1], F.interpolate(h, scale_factor=2, mode=painter.upsampling), painter.upsampling)
+        return torch.tanh(painter.end(F.leaky_relu(h, .2)))
+    return {'as shipped': lambda c, x: model(c, x, c), 'within borders': lambda c, x: bordered(c, x, c), 'convolutions only': convolutions, 'up-sampling only': upsampling}
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('--out', default='results/borders.json')
+    p.add_argument('--pictures', help='a folder for the pictures of the first photos')
+    args = p.parse_args()
+    s = Synthesizer.load(device='cpu', quiet=True)
+    ways, rows, seconds = painters(s.model.eval()), {}, {}
+    for n, scene in enumerate(photos(os.environ['MSCA_DATA'])):
+        onehot, x = one_hot(torch.from_numpy(scene.labels)[None], len(SCENE_LABELS)), image_to_tensor(scene.image)[None]
+        for way, paint in ways.items():
+            start = time.perf_counter()
+            with torch.inference_mode(): picture = paint(onehot, x)[0]
+            seconds.setdefault(way, []).append(time.perf_counter()-start)
+            found = border_bleed(tensor_to_image(picture), scene.image, scene.labels)
+            psnr = float(10*torch.log10(4/(picture-x[0]).square().mean()))
+            rows.setdefault(way, []).append(dict(name=scene.name, bleed=found.bleed, picture=found.picture, truth=found.truth, psnr=psnr))
+            if args.pictures and n % 10 == 0:
+                tensor_to_image(picture).save(f'{args.pictures}/{n}_{way.replace(" ", "_")}.png')
+                scene.image.save(f'{args.pictures}/{n}_photo.png')
+    means = {way: {k: round(float(np.nanmean([r[k] for r in found])), 3) for k in ('bleed', 'picture', 'truth', 'psnr')} for way, found in rows.items()}
+    shipped, bleeds = (np.array([r['bleed'] for r in rows[w]]) for w in ('as shipped', 'within borders'))
+    ratio = float(np.median(np.array(seconds['within borders'])/np.array(seconds['as shipped'])))
+    report = dict(command='python benchmarks/borders.py', model=s.name, data='50 held-out photos: 30 siftflow, 20 labelmefacade', size=256, width=3,
+                  threads=torch.get_num_threads(), means=means, bleed_ratio=round(means['within borders']['bleed']/means['as shipped']['bleed'], 3),
+                  lower_in=int((bleeds < shipped).sum()), time_ratio=round(ratio, 2), photos=rows)
+    Path(args.out).write_text(json.dumps(report, indent=1) + '\n')
+    print(json.dumps({k: v for k, v in report.items() if k != 'photos'}, indent=1))
+
+
+if __name__ == '__main__': main()
