@@ -251,6 +251,24 @@ def test_a_phase_starts_again_from_half_precision(tmp_path):
     assert (other.iteration, other.average.n) == (10, 1) and not torch.equal(kept.generator(c, x, c), kept.average.average(c, x, c))
 
 
+def test_pretraining_moves_attention_alone():
+    "Features come nearer to the target's; what paints stays; the average starts where the generator is."
+    sys.path.insert(0, str(Path(__file__).parents[1]/'benchmarks'))
+    from train_scenes import Trainer
+    torch.manual_seed(0)
+    painter, rng = build_synthesizer('msca', TOY), np.random.default_rng(0)
+    ids = np.repeat(np.repeat(rng.integers(0, S, (9, 9), np.uint8), 32, 0), 32, 1)
+    photo = rng.integers(0, 256, (S, 3), np.uint8)[ids]
+    trainer = SimpleNamespace(generator=painter, store=[(photo, ids, ids)], average=SimpleNamespace(average=deepcopy(painter)), device='cpu', autocast=nullcontext,
+                              a=SimpleNamespace(seed=0, crops=2))
+    before = {k: v.clone() for k, v in painter.state_dict().items()}
+    rows = Trainer.pretrain(trainer, 16, 1e-2)
+    first, last = (np.mean([sum(r.values()) for r in some]) for some in (rows[:4], rows[-4:]))
+    moved = {k.split('.')[0] for k, v in painter.named_parameters() if not torch.equal(v, before[k])}
+    assert last < .9*first and moved == {'image_pyramid', 'label_pyramid', 'attention'}
+    for k, v in trainer.average.average.state_dict().items(): assert torch.equal(v, painter.state_dict()[k])
+
+
 def test_label_mix_asks_nothing_of_a_judge_that_sees_every_pixel_alone():
     "A 1×1 convolution scores a mixed picture as the mixed scores; a wider one does not, and learns from the difference."
     sys.path.insert(0, str(Path(__file__).parents[1]/'benchmarks'))
