@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 
 from msca.base.labels import SCENE_LABELS, InputError, one_hot
 from msca.commands.training import _check_train, _train_options, chosen_model, inherited_segmenter, recall_options, run_options, training_recipe
+from msca.data.cache import weights_digest
 from msca.data.datasets import ProceduralScenes
 from msca.evidence.perceptual import lpips_network
 from msca.learning.backbones import LITE0, efficientnet_lite0, load_backbone
@@ -25,6 +26,7 @@ from msca.learning.recipe import LossWeights, TrainingConfig, phases, schedule_l
 from msca.learning.run import TrainingRun
 from msca.learning.samples import CROSS, SELF
 from msca.learning.semantic_discriminator import SemanticConfig, SemanticDiscriminator
+from msca.model.segmenter import load_segmenter
 from msca.model.synthesizer import SynthesizerConfig, build_synthesizer
 from msca.pretrained.models import PRETRAINED, parser_folder
 
@@ -206,6 +208,20 @@ def test_finetune_and_init(tmp_path):
     assert (training_recipe(given).size, training_recipe(given).pretrain_epochs, given.labels) == (64, 3, 'own')
     assert inherited_segmenter(given, SCENE_LABELS.classes) is None
     with pytest.raises(InputError, match='one of them'): checked(tmp_path/'d', '--finetune', 'scenes-128', '--init', 'scenes-128')
+
+
+def test_parser_of_another_model(tmp_path):
+    "`--parser` takes a finished parser, says why it cannot, and a resumed run remembers it."
+    args = checked(tmp_path, '--parser', 'scenes-128', '--init', 'scenes-256')
+    assert (args.parser, run_options(args).parser) == (str(PRETRAINED/'scenes-128'),)*2
+    assert weights_digest(inherited_segmenter(args, SCENE_LABELS.classes)) == weights_digest(load_segmenter(PRETRAINED/'scenes-128')[0])
+    with pytest.raises(InputError, match='scenes-128: its parser knows other classes than the data; --labels scenes'): inherited_segmenter(args, ('sky', 'sea'))
+    bare = tmp_path/'bare'
+    bare.mkdir()
+    with pytest.raises(InputError, match='bare: has no parser'): inherited_segmenter(checked(tmp_path/'b', '--parser', str(bare)), SCENE_LABELS.classes)
+    for more in (['--parser-epochs', '2'], ['--parser-weights', str(PRETRAINED/'scenes-128'/'parser.safetensors')]):
+        with pytest.raises(InputError, match='as it is'): checked(tmp_path/'c', '--parser', 'scenes-128', *more)
+    with pytest.raises(InputError, match='neither a shipped model'): checked(tmp_path/'d', '--parser', 'nobody')
 
 
 def test_older_run_from_a_model_keeps_its_size(tmp_path):
