@@ -14,6 +14,7 @@ from contextlib import contextmanager
 
 from ..base.labels import InputError, plain_text
 from .app import COMMANDS as APP_COMMANDS
+from .boxes import COMMANDS as BOX_COMMANDS
 from .convert import COMMANDS as CONVERT_COMMANDS
 from .evidence import COMMANDS as EVIDENCE_COMMANDS
 from .mix import COMMANDS as MIX_COMMANDS
@@ -26,11 +27,12 @@ from .synth import COMMANDS as SYNTH_COMMANDS
 from .training import COMMANDS as TRAINING_COMMANDS
 
 # %% ../../nbs/980_commands.cli.ipynb #ee6b5dd0
-COMMANDS = (*PICTURE_COMMANDS, *SYNTH_COMMANDS, *CONVERT_COMMANDS, *TRAINING_COMMANDS, *STEERING_COMMANDS, *MIX_COMMANDS, *EVIDENCE_COMMANDS, *STUDY_COMMANDS,
+COMMANDS = (*PICTURE_COMMANDS, *SYNTH_COMMANDS, *BOX_COMMANDS, *CONVERT_COMMANDS, *TRAINING_COMMANDS, *STEERING_COMMANDS, *MIX_COMMANDS, *EVIDENCE_COMMANDS, *STUDY_COMMANDS,
             *MODEL_COMMANDS, *APP_COMMANDS)
 
 GROUPS = {
-    'Paint': ('demo', 'synth', 'parse', 'labels', 'app'), 'Steer': ('interpolate', 'extrapolate', 'explain', 'grid', 'mix'), 'Train': ('scenes', 'convert', 'check', 'train'),
+    'Paint': ('demo', 'synth', 'boxes', 'parse', 'labels', 'app'), 'Steer': ('interpolate', 'extrapolate', 'explain', 'grid', 'mix'),
+    'Train': ('scenes', 'convert', 'check', 'train'),
     'Measure': ('eval', 'compare', 'reproduce', 'study'), 'Share': ('models', 'export')}
 
 def build_parser() -> argparse.ArgumentParser:

@@ -51,8 +51,11 @@ class LabelIndex:
         if cache is not None and keys is not None: rows = cached_arrays(cache, 'histograms', keys, dict(size=size), read, progress)
         else: rows = read(range(len(pool))) if progress is None else progress(read(range(len(pool))), len(pool))
         self.histograms = np.stack([a for a, in rows]).reshape(len(pool), -1).view(np.uint16)  # len(pool)×S
+        self._count_places(pool.names)
+
+    def _count_places(self, names):
         numbers = {}
-        self.places = np.array([numbers.setdefault(place_of(n), len(numbers)) for n in pool.names])  # one number per place
+        self.places = np.array([numbers.setdefault(place_of(n), len(numbers)) for n in names])  # one number per place
         self._number_of_place = numbers
 
     def _histogram(self, scene, size):
