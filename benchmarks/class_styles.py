@@ -3,8 +3,8 @@
     python benchmarks/class_styles.py speed --out results/relatives_speed.json
     python benchmarks/class_styles.py control RUN… --size 64 --alexnet lpips_alex.npz --out control.json
 
-`speed`: seconds of painting 256×256, in turn with msca's compact size as a module and folded for use (the others cannot be folded yet), and
-of reading a photo with five classes in GroupDNet's two forms. CPU time of one thread, best of several, so that other programs on the
+`speed`: seconds of painting 256×256, in turn with msca's compact size, each as a module and folded for use, and of reading a photo with five
+classes in GroupDNet's two forms. CPU time of one thread, best of several, so that other programs on the
 machine count little.
 `control`: trained models on procedural scenes that they have not seen. How much another exemplar changes a picture; how much a class's own
 exemplar changes the class and everything else; mCSD and mOCD with codes of photos (LPIPS on AlexNet), and the share of pixels whose class
@@ -52,11 +52,12 @@ def speed():
     models = {v: fold_spectral_norm(build_synthesizer(v, find_variant(v).config.compact(S))) for v in ('msca', 'sean', 'groupdnet')}
     layout, photo = one_hot((torch.arange(256).view(256, 1)//52).expand(1, 256, 256), S), torch.rand(1, 3, 256, 256)*2-1
     styles = {v: m.encode(photo, layout) for v, m in models.items()}
-    models['msca, folded'], styles['msca, folded'] = fold(models['msca'], 'float32'), styles['msca']
+    for v in list(models): models[f'{v}, folded'], styles[f'{v}, folded'] = fold(models[v], 'float32'), styles[v]
     painting = in_turn({v: partial(m.paint, layout, styles[v]) for v, m in models.items()})
     encoder = models['groupdnet'].encoder
     reading = in_turn({form: partial(getattr(encoder, form), photo, layout) for form in ('dense', 'sparse')})
-    return dict(painting_256=painting, painting_ratio={v: round(t/painting['msca'], 3) for v, t in painting.items()}, reading_five_classes=reading,
+    ratios = {v: round(t/painting['msca, folded' if 'folded' in v else 'msca'], 3) for v, t in painting.items()}
+    return dict(painting_256=painting, painting_ratio=ratios, reading_five_classes=reading,
                 reading_ratio=round(reading['dense']/reading['sparse'], 2), threads=1, unit='s of CPU, best of 9', torch=torch.__version__)
 
 

@@ -18,6 +18,7 @@ optimizers, so that a training goes on where its states cannot be kept. That of 
 RUN/log.csv has a row of means for every ten iterations: `photos` and `painted` are the shares of pixels that the discriminator finds right,
 `share_X` the part that term X has among the lengths
 of the gradients at the painter's last layer. RUN/samples holds swaps of held-out scenes that a seed has chosen, RUN/averages the averaged model with each of them.
+RUN/best.json names the one whose pictures of 32 held-out photos have the smallest LPIPS on AlexNet, a network that no loss looks through (`--alexnet`).
 """
 import argparse
 import csv
@@ -41,10 +42,11 @@ from msca.base.files import write_whole
 from msca.base.labels import SCENE_LABELS, colorize, one_hot
 from msca.data.datasets import MixedScenes, SceneFolder
 from msca.data.patches import nonoverlapping_boxes, random_box
+from msca.evidence.perceptual import lpips_network
 from msca.learning.backbones import load_backbone
 from msca.learning.callbacks import EMA, recompute_batchnorm
 from msca.learning.discriminators import PixelDiscriminator
-from msca.learning.losses import PerceptualLoss, color_loss, hinge_discriminator, hinge_generator
+from msca.learning.losses import PerceptualLoss, chroma_loss, color_loss, hinge_discriminator, hinge_generator
 from msca.learning.samples import PhotoStore
 from msca.learning.semantic_discriminator import (
     SemanticConfig,
@@ -62,8 +64,15 @@ from msca.pretrained.models import PRETRAINED
 
 FOLDERS = 'siftflow', 'labelmefacade', 'camvid'  # of $MSCA_DATA: photos that hold 256×256
 SIDE, CROP = 256, 128  # pixels
-KINDS = 'crop', 'mirror', 'crop', 'whole'  # what the exemplars are, in turn
+KINDS = 'crop', 'mirror', 'crop', 'whole'  # what the exemplars are, in turn; 'two': two crops side by side
 S = len(SCENE_LABELS)
+
+
+def apart_from(target, rng):
+    "Another random crop that does not overlap the target."
+    while True:
+        box = random_box(SIDE, SIDE, CROP, rng)
+        if not box.overlap(target): return box
 
 
 def pair(store, kind, rng):
@@ -73,7 +82,9 @@ def pair(store, kind, rng):
     photo, labels, parsed = (a[box] for a in (photo, labels, parsed))
     if rng.random() < .5: photo, labels, parsed = (a[:, ::-1] for a in (photo, labels, parsed))
     target, exemplar = nonoverlapping_boxes(SIDE, SIDE, CROP, rng)
-    if kind == 'crop': return (photo[target.slices], labels[target.slices]), (photo[exemplar.slices], parsed[exemplar.slices])
+    if kind in ('crop', 'two'):
+        crops = [exemplar.slices]*(kind == 'crop') or [exemplar.slices, apart_from(target, rng).slices]
+        return (photo[target.slices], labels[target.slices]), tuple(np.concatenate([a[c] for c in crops], 1) for a in (photo, parsed))
     whole = photo[:, ::-1], parsed[:, ::-1]
     return ((photo, labels) if kind == 'whole' else (photo[target.slices], labels[target.slices])), whole
 
@@ -90,6 +101,18 @@ def batch(store, iteration, seed, crops=8, device='cpu', kinds=KINDS):
     rng, kind = np.random.default_rng((seed, iteration)), kinds[iteration % len(kinds)]
     targets, exemplars = zip(*(pair(store, kind, rng) for _ in range(max(1, crops//4) if kind == 'whole' else crops)))
     return *tensors(*zip(*targets), device), *tensors(*zip(*exemplars), device)
+
+
+def squares(store, i):
+    "A photo, its annotated and its parsed map, cut to the square in the middle."
+    top, left = ((n-SIDE)//2 for n in store[i][0].shape[:2])
+    return tuple(a[top:top+SIDE, left:left+SIDE] for a in store[i])
+
+
+def mirrored(store, i, device):
+    "A photo's tensors, and those of itself, mirrored, with the parsed map: (x1, c1, x2, c̃2)."
+    photo, labels, parsed = squares(store, i)
+    return *tensors([photo], [labels], device), *tensors([photo[:, ::-1]], [parsed[:, ::-1]], device)
 
 
 class PackedPhotos:
@@ -121,17 +144,11 @@ class Trainer:
         torch.manual_seed(a.seed)
         self.semantic = SemanticDiscriminator(SemanticConfig(S, self.backbone.channels)).to(self.device)
         self.pixels = PixelDiscriminator(S+3*a.pair).to(self.device)
-        some = tensors(*zip(*(self.square(i) for i in range(0, len(store), max(1, len(store)//15)))), self.device)[0]
+        some = tensors(*zip(*(squares(store, i)[:2] for i in range(0, len(store), max(1, len(store)//15)))), self.device)[0]
         self.semantic.calibrate(self.backbone(some))
         self.discriminators = torch.nn.ModuleList([self.semantic, self.pixels])
         self.g_opt, self.d_opt = (torch.optim.Adam(m.parameters(), lr, betas=(.5, .99)) for m, lr in ((self.generator, a.lr), (self.discriminators, a.discriminator_lr)))
         self.strength = 1.  # of the adversarial terms, below 1 while they would exceed their share
-
-    def square(self, i):
-        "A photo's square in the middle, and its annotated map."
-        photo, labels, _ = self.store[i]
-        top, left = ((n-SIDE)//2 for n in photo.shape[:2])
-        return photo[top:top+SIDE, left:left+SIDE], labels[top:top+SIDE, left:left+SIDE]
 
     def autocast(self): return torch.autocast(self.device.type, torch.bfloat16, enabled=self.a.precision == 'bfloat16')
 
@@ -152,7 +169,8 @@ class Trainer:
         self.learning_rates()
         x1, c1, x2, c2 = batch(self.store, self.iteration, self.a.seed, self.a.crops, self.device, self.a.kinds)
         self.beside = F.interpolate(x2, x1.shape[-2:], mode='area') if self.a.pair else None
-        with self.autocast(): image = self.generator(c1, x2, c2)
+        layout = c1*(1+self.a.class_noise*torch.randn(*c1.shape[:2], 1, 1, device=self.device)) if self.a.class_noise else c1
+        with self.autocast(): image = self.generator(layout, x2, c2)
         leaf = image.detach().float().requires_grad_(True)
         with self.autocast():
             maps = self.backbone(leaf)
@@ -196,7 +214,7 @@ class Trainer:
         scores, pixel_scores = self.judge(leaf, maps, c1)
         with self.autocast(): perceptual = self.perceptual(leaf, x1)
         return dict(adversarial=a.adversarial*ramp*true_class_loss(scores, *self.balance), pixel=a.pixel*ramp*hinge_generator(pixel_scores),
-                    perceptual=a.perceptual*perceptual.mean(), color=a.color*color_loss(leaf, x1).mean())
+                    perceptual=a.perceptual*perceptual.mean(), color=a.color*color_loss(leaf, x1).mean()) | (dict(chroma=a.chroma*chroma_loss(leaf, x1).mean()) if a.chroma else {})
 
     def limit(self, gradients, sizes):
         "Scale the adversarial gradients down where they would exceed their share of the `sizes`, by a slowly moving factor; the shares of all terms before that."
@@ -246,20 +264,22 @@ class Trainer:
 def sample_grid(trainer, store, seed, n=5):
     "Held-out layouts in the styles of held-out exemplars: photos above, label maps and true photos on the left, the mirrored truth as exemplar in the last column."
     numbers = np.random.default_rng(seed).permutation(len(store))[:2*n]
-    squares = [Trainer.square(SimpleNamespace(store=store), int(i)) for i in numbers]
-    parsed = [store[int(i)][2] for i in numbers[n:]]
-    parsed = [m[(m.shape[0]-SIDE)//2:, (m.shape[1]-SIDE)//2:][:SIDE, :SIDE] for m in parsed]
-    exemplars = [tensors([p], [m], trainer.device) for (p, _), m in zip(squares[n:], parsed)]
+    scenes = [squares(store, int(i)) for i in numbers]
+    exemplars = [tensors([photo], [parsed], trainer.device) for photo, _, parsed in scenes[n:]]
     picture = lambda t: ((t[0].float().permute(1, 2, 0)+1)*127.5).round().clamp(0, 255).byte().cpu().numpy()
     blank, rows = np.full((SIDE, SIDE, 3), 255, np.uint8), []
-    rows.append([blank, blank, *(p for p, _ in squares[n:]), blank])
-    for i, (photo, labels) in enumerate(squares[:n]):
-        _, c1 = tensors([photo], [labels], trainer.device)
-        own = store[int(numbers[i])][2]
-        own = own[(own.shape[0]-SIDE)//2:, (own.shape[1]-SIDE)//2:][:SIDE, :SIDE]
-        mirror = tensors([photo[:, ::-1]], [own[:, ::-1]], trainer.device)
+    rows.append([blank, blank, *(s[0] for s in scenes[n:]), blank])
+    for i, (photo, labels, _) in zip(numbers, scenes[:n]):
+        _, c1, *mirror = mirrored(store, int(i), trainer.device)
         rows.append([colorize(labels, SCENE_LABELS), photo, *(picture(trainer.average.average(c1, *e)) for e in [*exemplars, mirror])])
     return Image.fromarray(np.concatenate([np.concatenate([np.asarray(a)[..., :3] for a in row], 1) for row in rows]))
+
+
+@torch.no_grad()
+def held_out_lpips(trainer, store, network, n=32):
+    "Mean LPIPS between held-out photos, the same every time, and the average's pictures of them, painted from themselves, mirrored."
+    batches = (mirrored(store, i, trainer.device) for i in range(0, len(store), max(1, len(store)//n)))
+    return float(np.mean([float(network(trainer.average.average(c1, x2, c2).float(), x1)) for x1, c1, x2, c2 in batches]))
 
 
 def stores(a):
@@ -290,14 +310,16 @@ def main():
     ap.add_argument('--phase', type=Path, help='folder of a kept phase to start from, in place of --init')
     ap.add_argument('--parser', default=PRETRAINED/'scenes-256', help='parser folder')
     ap.add_argument('--cache', type=Path, help='folder for decoded photos (default: in OUT)')
-    ap.add_argument('--backbone', default='efficientnet-lite0', help="of the semantic discriminator: 'efficientnet-lite0', or torchvision's name")
+    ap.add_argument('--backbone', default='efficientnet-lite0', help="of the semantic discriminator: 'efficientnet-lite0', 'deeplab', or torchvision's name")
     ap.add_argument('--backbone-weights', help="local file (default: the package's or torchvision's)")
     ap.add_argument('--perceptual-network', choices=['distilled_vgg19', 'vgg16'], default='distilled_vgg19')
+    ap.add_argument('--alexnet', help='weights of LPIPS on AlexNet: with them every sample grid has a row in OUT/held_out.csv, and OUT/best.json names the best average')
     ap.add_argument('--perceptual-weights', required=True, help='its local file')
-    for name, default in dict(adversarial=.7, pixel=.2, perceptual=5., color=30.).items():
+    for name, default in dict(adversarial=.7, pixel=.6, perceptual=5., color=35., chroma=12.).items():
         ap.add_argument(f'--{name}', type=float, default=default, help=f'weight of the {name} term (default: {default})')
     ap.add_argument('--share-limit', type=float, default=1., help='the largest part of the gradient that the two adversarial terms may have together (default: 1, no limit)')
     ap.add_argument('--label-mix', type=float, default=0., metavar='WEIGHT', help="of the semantic discriminator's consistency on pictures mixed by class (default: 0, none)")
+    ap.add_argument('--class-noise', type=float, default=0., metavar='SIGMA', help='of a factor that every class of a layout gets at random while it is painted (default: 0, none)')
     ap.add_argument('--pair', action='store_true', help='show the exemplar to the pixel discriminator, beside the picture')
     ap.add_argument('--fresh-discriminators', action='store_true', help="with --phase: discriminators start anew, as those on another --backbone must")
     ap.add_argument('--kinds', type=lambda s: tuple(s.split(',')), default=KINDS, metavar='KIND,…',
@@ -358,9 +380,19 @@ def read_state(out):
     return torch.load(io.BytesIO(data), weights_only=True, map_location='cpu') if data else None
 
 
+def note_best(a, trainer, distance):
+    "A row for held_out.csv; best.json names the averaged model with the smallest distance so far."
+    print(f'iteration {trainer.iteration}: LPIPS-Alex {distance:.4f} on held-out photos', flush=True)
+    with open(a.out/'held_out.csv', 'a') as f: f.write(f'{trainer.iteration},{distance:.5f}\n')
+    rows = [line.split(',') for line in (a.out/'held_out.csv').read_text().splitlines()]
+    iteration, least = min(rows, key=lambda row: float(row[1]))
+    with write_whole(a.out/'best.json') as part: part.write_text(json.dumps(dict(model=f'averages/{int(iteration):06d}', lpips_alex=float(least)))+'\n')
+
+
 def save_samples(a, trainer, valid):
     "A grid, and the averaged model."
     model = trainer.ready_average()
+    if a.alexnet: note_best(a, trainer, held_out_lpips(trainer, valid, lpips_network('alex', a.alexnet)))
     sample_grid(trainer, valid, a.seed+1).save(a.out/'samples'/f'{trainer.iteration:06d}.jpg', quality=92)
     save_synthesizer(model, trainer.label_set, SIDE, a.out/'averages'/f'{trainer.iteration:06d}', dict(iteration=trainer.iteration), half=True)
     trainer.keep_phase(a.out/'phase')

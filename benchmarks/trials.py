@@ -2,10 +2,11 @@
 
     python benchmarks/trials.py --data $MSCA_DATA --weights $MSCA_WEIGHTS --runs RUNS --out results/trials.json
 
-Every trial goes on from `benchmarks/phases/scenes-256` with fresh optimizers for the same number of iterations over the same samples; the learning rates fall
-over the second half. Its averaged painter then paints 36 held-out photos from themselves, mirrored; differences are paired over photos, against the trial
-that changes nothing (those with new discriminators: against the one that only has new discriminators). `minutes` are of processor time. A training of so few
-iterations shows where a change pushes, not where it ends. RUNS keeps the trainings; a trial that was measured is not repeated.
+Every trial but the one from scratch goes on from `benchmarks/phases/scenes-256` with fresh optimizers for the same number of iterations over the same samples;
+the learning rates fall over the second half. Its averaged painter then paints 36 held-out photos from themselves, mirrored; differences are paired over photos,
+against the trial that changes nothing (those with new discriminators, and the one from scratch: against the one that only has new discriminators). The trial
+'other samples' changes nothing but the seed, and so tells how far luck goes. `minutes` are of processor time. A training of so few iterations shows where a
+change pushes, not where it ends. RUNS keeps the trainings; a trial that was measured is not repeated.
 """
 import argparse
 import json
@@ -24,41 +25,64 @@ from train_scenes import SIDE
 
 from msca import Synthesizer
 from msca.evidence.report import bootstrap_mean
+from msca.model.checkpoint import load_synthesizer, save_synthesizer
 from msca.model.segmenter import load_segmenter
+from msca.model.synthesizer import build_synthesizer
 from msca.pretrained.models import PRETRAINED
 
 ROOT = Path(__file__).parents[1]
 PHASE, PHOTOS = ROOT/'benchmarks'/'phases'/'scenes-256', 12  # of each set
 MEASURES = *PER_PICTURE, 'deeplab'
-FRESH = '--fresh-discriminators'
+FRESH, SCRATCH = '--fresh-discriminators', '--init {scratch}'  # the second: a painter with random weights, in place of the phase
 TRIALS = {  # name → (changed settings, the trial that it is compared with)
     'as is': ('', None),
     'adversarial ×2': ('--adversarial 1.4 --pixel .4', 'as is'),
     'adversarial ×½': ('--adversarial .35 --pixel .1', 'as is'),
     'perceptual ×2': ('--perceptual 10', 'as is'),
     'color ×½': ('--color 20', 'as is'),
+    'chroma': ('--chroma 20', 'as is'),
+    'pixel ×3': ('--pixel .6', 'as is'),
     'LabelMix': ('--label-mix 1', 'as is'),
     'crops alone': ('--kinds crop,mirror', 'as is'),
     'whole photos alone': ('--kinds whole', 'as is'),
     'VGG-16 for the perceptual term': ('--perceptual-network vgg16 --perceptual-weights {weights}/lpips_vgg_fp16.npz', 'as is'),
+    'two crops as exemplars': ('--kinds two,mirror,two,whole', 'as is'),
+    'noise per class': ('--class-noise .3', 'as is'),
     'new discriminators': (FRESH, 'as is'),
     'new discriminators, exemplar beside the picture': (f'{FRESH} --pair', 'new discriminators'),
     'new discriminators on VGG-16': (f'{FRESH} --backbone vgg16 --backbone-weights {{weights}}/lpips_vgg_fp16.npz', 'new discriminators'),
-    'float32': ('--precision float32', 'as is')}
+    "new discriminators on DeepLab's network": (f'{FRESH} --backbone deeplab --backbone-weights {{weights}}/deeplab_ade32_int8.npz', 'new discriminators'),
+    'from scratch': (f'{SCRATCH} --ramp 0', 'new discriminators'),
+    'float32': ('--precision float32', 'as is'),
+    'other samples': ('--seed 1', 'as is')}
+
+
+def iteration(phase): return json.loads((phase/'phase.json').read_text())['iteration']
 
 
 def run_folder(a, name): return a.runs/re.sub(r'[^\w×½]+', '-', name)
+
+
+def random_painter(folder):
+    "A checkpoint of the shape of `scenes-256` with random weights."
+    if not folder.is_dir():
+        painter, label_set, _ = load_synthesizer(PRETRAINED/'scenes-256')
+        torch.manual_seed(0)
+        save_synthesizer(build_synthesizer('msca', painter.config), label_set, SIDE, folder, {})
+    return folder
 
 
 def train(name, a, folder):
     "The trial's training, unless it was done; minutes of processor time."
     told = folder/'minutes.json'
     if told.is_file(): return json.loads(told.read_text())
-    first = json.loads((PHASE/'phase.json').read_text())['iteration']
+    start = {} if SCRATCH in TRIALS[name][0] else dict(phase=a.phase)
+    first = iteration(a.phase) if start else 0
     last = first+a.iterations
-    fixed = dict(data=a.data, perceptual_weights=f'{a.weights}/vgg19_small16x_fp16.npz', phase=PHASE, out=folder, cache=a.runs/'cache', color=40,
+    fixed = dict(start, data=a.data, perceptual_weights=f'{a.weights}/vgg19_small16x_fp16.npz', out=folder, cache=a.runs/'cache', color=40, chroma=0, pixel=.2,
                  decay=f'{first+a.iterations//2},{last}', average=.96, iterations=last, sample_every=last)
-    options = [x for k, v in fixed.items() for x in (f"--{k.replace('_', '-')}", str(v))] + TRIALS[name][0].format(weights=a.weights).split()
+    changed = TRIALS[name][0].format(weights=a.weights, scratch=random_painter(a.runs/'scratch'))
+    options = [x for k, v in fixed.items() for x in (f"--{k.replace('_', '-')}", str(v))] + changed.split()
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([sys.executable, '-W', 'ignore', ROOT/'benchmarks'/'train_scenes.py', *options], check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -88,6 +112,7 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ('data', 'weights'): ap.add_argument(f'--{name}', required=True)
     for name in ('runs', 'out'): ap.add_argument(f'--{name}', required=True, type=Path)
+    ap.add_argument('--phase', type=Path, default=PHASE, help='kept phase to start from (default: the committed one)')
     ap.add_argument('--iterations', type=int, default=80)
     ap.add_argument('--trials', nargs='+', choices=TRIALS, default=TRIALS, metavar='NAME', help='only these')
     a = ap.parse_args()
@@ -111,10 +136,12 @@ def report(a, found, minutes):
     trials = {}
     for name, rows in found.items():
         changed, against = TRIALS[name]
-        trials[name] = dict(changed=changed.replace('{weights}', '$MSCA_WEIGHTS'), minutes=minutes[name], means={k: interval(v)['value'] for k, v in rows.items()})
+        changed = changed.format(weights='$MSCA_WEIGHTS', scratch='RUNS/scratch')
+        trials[name] = dict(changed=changed, minutes=minutes[name], means={k: interval(v)['value'] for k, v in rows.items()})
         if against in found: trials[name]['minus'] = {'of': against} | {k: interval(np.subtract(v, found[against][k])) for k, v in rows.items()}
     about = dict(command=f'python benchmarks/trials.py --data $MSCA_DATA --weights $MSCA_WEIGHTS --runs RUNS --iterations {a.iterations} --out {a.out}', seed=0,
-                 date=time.strftime('%Y-%m-%d'), torch=torch.__version__, hardware='one thread of a shared CPU', photos=3*PHOTOS, iterations=a.iterations,
+                 date=time.strftime('%Y-%m-%d'), torch=torch.__version__, hardware='one thread of a shared CPU', photos=3*PHOTOS,
+                 iterations=a.iterations, from_iteration=iteration(a.phase),
                  data='SIFT Flow, LabelMe Facade, CamVid (trained on); SIFT Flow, LabelMe Facade, MSRC v2 (held out by place)',
                  networks_in_losses=['efficientnet-lite0', 'distilled_vgg19'])
     a.out.write_text(json.dumps(about | dict(trials=trials), indent=1, ensure_ascii=False)+'\n')

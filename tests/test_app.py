@@ -143,6 +143,90 @@ def test_what_clicks_and_messages_do(loud):
     assert said == [dict(alive=3)]
 
 
+@pytest.fixture(params=['sean', 'groupdnet', 'no-attention'])
+def coded_studio(request):
+    "Scenes and an untrained model with class codes."
+    import torch
+
+    from msca.app.studio import Studio
+    from msca.data.render import procedural_scene
+    from msca.model.synthesizer import build_synthesizer, find_variant
+    from msca.pretrained.synthesizer import Synthesizer
+    torch.manual_seed(0)
+    shapes = {'sean': dict(widths=(8, 12, 16, 24, 32), spade_hidden=(8,)*5, code_channels=8, encoder_width=4),
+              'groupdnet': dict(widths=(12, 12, 18, 36, 36), spade_hidden=(12, 12, 18, 18, 18), groups=(1, 3, 9, 18, 18), encoder_widths=(4, 6)),
+              'no-attention': dict.fromkeys(('pyramid_widths', 'image_channels', 'label_channels', 'widths', 'spade_hidden'), (8,)*5)}
+    model = build_synthesizer(request.param, find_variant(request.param).config(len(SCENE_LABELS), **shapes[request.param], init_gain=1.)).eval()
+    if request.param == 'groupdnet': torch.nn.init.normal_(model.encoder.mean.weight, std=.5)
+    scenes = {name: procedural_scene(i, 64) for i, name in ((29, 'lake'), (37, 'shore'), (30, 'other'))}
+    parse = lambda photo: np.zeros(photo.size[::-1], dtype=np.uint8)
+    return Studio(Synthesizer(model, SCENE_LABELS, 64, parse, name=request.param, precision='float32'), scenes, scenes, size=64)
+
+
+def test_a_photo_for_every_class(coded_studio, loud):
+    "The tab of models with codes: what its lists, buttons and sliders ask for is what the functions paint; other tabs are those that make sense."
+    from msca.app.page import app_page
+    from msca.app.process import ASKED
+    from msca.steering.class_styles import PhotoCodes, mix_codes, morph, paint_mixed, redraw
+    tabs, studio = app_page(coded_studio).children[1], coded_studio
+    attends = studio.s.model.variant == 'no-attention'
+    assert tabs.titles == ('Mix', 'Classes', 'Paint', *['Explore']*attends) and studio.has_attention == attends
+    views, view = dict(zip(tabs.titles, tabs.children)), tabs.children[1]
+    assert studio.worker.wait() and all(v.picture.value and not v.message.wrong for v in tabs.children), [v.message.text for v in tabs.children]
+    codes = {n: PhotoCodes(studio.s.model.codes_of(studio.s.encode(studio._known[n].scene, size=0).scales), n) for n in studio.exemplars}
+    view.layout_picker.gallery.pick('lake')
+    view.photos.gallery.picked = ['lake']
+
+    def shows(wanted):
+        assert studio.worker.wait() and not view.message.wrong, view.message.text
+        picture = np.asarray(Image.open(io.BytesIO(view.picture.value)).convert('RGB'), dtype=int)
+        assert np.abs(picture-np.asarray(paint_mixed(studio.s, studio.layouts['lake'], wanted, 0), dtype=int)).max() <= 1
+        return picture
+
+    z, named = codes['lake'].codes.codes, lambda **photos: mix_codes({'*': codes['lake']} | {k: codes[n] for k, n in photos.items()}, SCENE_LABELS).codes
+    plain = shows(z)
+    view.known['sky'].picker.value = 'shore'
+    assert (shows(named(sky='shore')) != plain).any()
+    view.moving.value, view.goal.value = 'water', 'shore'
+    view.way.value = .5
+    shows(morph(named(sky='shore'), codes['shore'], 'water', SCENE_LABELS, .5))
+    view.way.value = 0
+    for n in (1, 2):
+        view.known['sky'].again.click()
+        assert view.choices == ({'*': 'lake'}, {'sky': n})
+        shows(redraw(studio.s, z, ['sky'], n, [] if studio.has_distribution else list(codes.values())))
+    view.known['sky'].picker.value = ''
+    shows(z)
+    photo = io.BytesIO()
+    Image.new('RGB', (64, 96), (200, 60, 30)).save(photo, 'PNG')   # the parser above takes it for sky
+    view.photos.upload._handle_custom_msg(dict(name='red.png'), [photo.getvalue()])
+    assert studio.worker.wait() and view.photos.names == ['red'] and 'water' in view.absent.text and 'sky' not in view.absent.text
+    assert 'red' in dict(view.known['sky'].picker.options).values() and 'red' not in dict(view.known['water'].picker.options).values()
+    slider, = views['Mix'].sliders
+    slider.value = 1
+    last = views['Mix'].photos.names[1]
+    assert studio.worker.wait() and not views['Mix'].message.wrong
+    mixed = np.asarray(Image.open(io.BytesIO(views['Mix'].picture.value)).convert('RGB'), dtype=int)
+    ids = views['Mix'].layout_picker.ids
+    assert np.abs(mixed-np.asarray(paint_mixed(studio.s, ids, codes[last].codes.codes, 0), dtype=int)).max() <= 1
+    assert 'paint_classes' in ASKED
+
+
+def test_another_process_paints_class_by_class(coded_studio, tmp_path):
+    "What a page of `msca app` gets through the socket is what the studio paints."
+    import threading
+
+    from msca.app.process import RemoteStudio, serve_studio
+    address, key, ready = str(tmp_path/'socket'), b'key', threading.Event()
+    threading.Thread(target=serve_studio, args=(lambda: coded_studio, address, key, ready.set), daemon=True).start()
+    assert ready.wait(30)
+    page = RemoteStudio(address, key)
+    asked = page.layouts['lake'], {'*': 'lake', 'sky': 'shore'}, {'water': 3}, ('sky', 'other', .5)
+    assert page.has_codes and page.paint_classes(*asked) == coded_studio.paint_classes(*asked)
+    assert page.has_distribution == (coded_studio.s.model.variant == 'groupdnet')
+    page.close()
+
+
 def test_a_callback_that_raises_is_seen_here_only(loud, capsys):
     "The fixture above is needed: without it nobody would hear."
     import ipywidgets as W

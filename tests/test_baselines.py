@@ -25,9 +25,11 @@ from msca.model.synthesizer import VARIANTS, SynthesizerConfig, build_synthesize
 from msca.model.tiles import cut_tiles, encode_in_tiles, paint_in_tiles
 from msca.pretrained.models import fold_spectral_norm
 from msca.relatives.ablations import RECIPES, variant_recipe
+from msca.relatives.cocosnet import CoCosNetConfig
 from msca.relatives.groupdnet import GroupDNetConfig
 from msca.relatives.sean import SEANConfig
 from msca.relatives.spade_vae import VAEConfig
+from msca.relatives.tsit import TSITConfig
 from msca.steering.explain import explain_synthesis
 from msca.steering.interpolation import interpolate_styles, read_target
 
@@ -37,14 +39,16 @@ EIGHT, PAINTER = (8,)*5, dict(widths=(8, 12, 16, 24, 32), spade_hidden=(8,)*5)
 VAE = VAEConfig(S, **PAINTER, encoder_widths=(8, 12, 16), style_channels=8, start_side=2)
 SEAN = SEANConfig(S, **PAINTER, code_channels=8, encoder_width=4)
 GROUPDNET = GroupDNetConfig(S, (12, 12, 18, 36, 36), (12, 12, 36, 72, 72), groups=(1, 3, 9, 18, 18), encoder_widths=(4, 6, 8), code_channels=4)
+TSIT = TSITConfig(S, widths=(8, 12, 16, 24, 32))
+COCOSNET = CoCosNetConfig(S, **PAINTER, adaptor_width=4, adaptor_hidden=8, matching_channels=8, matching_blocks=1)
 ATTENTIVE, BY_CLASS, SPADES = ('msca', 'gap', 'no-gate'), ('no-attention', 'no-attention-literal'), ('spade', 'spade-vae')
-CODED = 'sean', 'groupdnet'
+CODED, STREAMS, DENSE = ('sean', 'groupdnet'), ('tsit',), ('cocosnet',)
 
 
 def toy(variant, seed=0, **changes):
     "A small model of a variant, in training mode."
     torch.manual_seed(seed)
-    kind, known = find_variant(variant).config, {'spade-vae': VAE, 'sean': SEAN, 'groupdnet': GROUPDNET}
+    kind, known = find_variant(variant).config, {'spade-vae': VAE, 'sean': SEAN, 'groupdnet': GROUPDNET, 'tsit': TSIT, 'cocosnet': COCOSNET}
     if variant in known: config = known[variant]
     elif variant == 'spade': config = kind(S, **PAINTER)
     else: config = kind(S, **PAINTER, pyramid_widths=EIGHT, image_channels=EIGHT, label_channels=EIGHT, slots=(4,)*5, mlp_width=8)
@@ -65,7 +69,7 @@ def pairs():
 
 
 def test_the_variants_are_these():
-    assert list(VARIANTS) == ['msca', *ATTENTIVE[1:], *BY_CLASS, *SPADES, *CODED]
+    assert list(VARIANTS) == ['msca', *ATTENTIVE[1:], *BY_CLASS, *SPADES, *CODED, *STREAMS, *DENSE]
     for name in VARIANTS: assert find_variant(name).model.variant == name
 
 
@@ -81,7 +85,7 @@ def test_one_interface(name, pairs):
     assert pictures[0].shape == (4, 3, 32, 48) and pictures[0].abs().max() <= 1 and torch.equal(*pictures)
     conditions, maps = model.transfer(wide, x2, c2, mask)
     assert [c.shape[2:] for c in conditions] == [(32 >> i, 48 >> i) for i in range(5)] and len(maps) in (0, 5)
-    assert (maps == []) == (name in (*SPADES, *CODED))
+    assert (maps == []) == (name in (*SPADES, *CODED, *STREAMS, *DENSE))
     assert type(model.config).from_dict(json.loads(json.dumps(model.config.to_dict()))) == model.config
     for size in ('compact', 'paper'): assert getattr(find_variant(name).config, size)(182).n_labels == 182
 
@@ -203,7 +207,7 @@ def test_steering_works_where_there_are_slots(name, pairs):
     assert np.abs(np.asarray(whole, int) - np.asarray(tiled, int)).max() <= 1
 
 
-@pytest.mark.parametrize('name', [*BY_CLASS, *SPADES, *CODED])
+@pytest.mark.parametrize('name', [*BY_CLASS, *SPADES, *CODED, *STREAMS, *DENSE])
 def test_steering_is_refused_where_there_are_none(name, pairs):
     _, c1, x2, c2 = (t[:1] for t in pairs)
     model = toy(name).eval()
@@ -274,8 +278,9 @@ def test_recipes():
     assert variant_recipe('spade', full) == ('spade', replace(full, pretrain_epochs=0, pair_discriminator=False))
     assert variant_recipe('spade-vae', full) == ('spade-vae',
                                                  replace(full, pretrain_epochs=0, pair_discriminator=False, epochs=(3, 10), stages=(3, 3)))
-    for name in ('spade-vae', *CODED): assert variant_recipe(f'{name}-cross', full) == (name, replace(full, pretrain_epochs=0))
-    for name in CODED: assert variant_recipe(name, full)[1] == variant_recipe('spade-vae', full)[1]
+    for name in ('spade-vae', *CODED, *STREAMS): assert variant_recipe(f'{name}-cross', full) == (name, replace(full, pretrain_epochs=0))
+    assert variant_recipe('cocosnet', full) == ('cocosnet', replace(full, pretrain_epochs=0))
+    for name in (*CODED, *STREAMS): assert variant_recipe(name, full)[1] == variant_recipe('spade-vae', full)[1]
     with pytest.raises(InputError, match='no model to compare; there are msca, gap'): variant_recipe('pix2pix', full)
 
 

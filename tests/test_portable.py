@@ -132,7 +132,7 @@ def test_folder(folder, synthesizer):
                                                   'paint.py'}
 
 
-@pytest.mark.parametrize('variant', ['gap', 'no-gate', 'no-attention', 'spade', 'spade-vae', 'sean', 'groupdnet'])
+@pytest.mark.parametrize('variant', ['gap', 'no-gate', 'no-attention', 'spade', 'spade-vae', 'sean', 'groupdnet', 'tsit', 'cocosnet'])
 def test_variants(variant):
     "Every relative can be exported, for any number of pictures."
     model = build_synthesizer(variant, find_variant(variant).config.compact(17)).eval().requires_grad_(False)

@@ -153,6 +153,45 @@ def test_flat_coco(tmp_path):
     assert dataset_class(tmp_path) is SceneFolder and 'COCO-Stuff has' in complaint(open_dataset, tmp_path, 'coco-stuff')
 
 
+def test_instances_of_cityscapes(tmp_path):
+    "Read from the file beside the label map, only when asked for; a photo without the file has none."
+    path = publish(tmp_path / 'city', 'cityscapes')
+    plain = Cityscapes(path, None)
+    made = np.full((48, 48), 7, dtype=np.uint16)
+    made[:9, :9], made[9:20, :9], made[30:, 30:] = 26000, 26001, 24
+    file = Path(plain.maps[plain.names[0]].replace('labelIds', 'instanceIds'))
+    Image.fromarray(made).save(file)
+    told = Cityscapes(path, None).with_instances()
+    assert np.array_equal(told[0].instances, np.where(made >= 1000, made, 0)) and told[0].instances.dtype == np.uint16
+    assert told[1].instances is None and plain[0].instances is None and told.split('train')[0].instances is not None
+    assert np.array_equal(told[0].labels, plain[0].labels) and told.key_of(0) == plain.key_of(0)
+    file.write_bytes(b'nothing')
+    assert plain[0].instances is None   # nobody looks at the file
+    assert 'instanceIds' in complaint(lambda: told[0])
+
+
+@pytest.mark.parametrize('above', ['annotations', ''])
+def test_instances_of_coco(above, tmp_path):
+    "Segments of things are numbered, whatever their numbers in the file; other segments, crowds and photos without a picture are 0 or None."
+    path = publish(tmp_path / 'coco', 'coco-stuff')
+    plain, folder = CocoStuff(path, None), path / above / 'panoptic_train2017'
+    folder.mkdir(parents=True)
+    segments = {2**24-1: (1, 0), 300: (1, 0), 70000: (1, 1), 9: (187, 0)}   # number: (category, crowd)
+    ids = np.full((48, 48), 9)
+    ids[:9, :9], ids[9:20, :9], ids[30:, 30:] = 2**24-1, 300, 70000
+    name = f'{Path(plain.photos[plain.names[0]]).stem}.png'
+    Image.fromarray(np.stack([ids & 255, ids >> 8 & 255, ids >> 16], -1).astype(np.uint8)).save(folder / name)
+    told = CocoStuff(path, None).with_instances()
+    assert 'panoptic_train2017.json: no such file' in complaint(lambda: told[0])
+    folder.with_suffix('.json').write_text(json.dumps(dict(
+        categories=[dict(id=1, isthing=1), dict(id=187, isthing=0)],
+        annotations=[dict(file_name=name, segments_info=[dict(id=n, category_id=c, iscrowd=crowd) for n, (c, crowd) in segments.items()])])))
+    assert np.array_equal(told[0].instances, np.select([ids == 300, ids == 2**24-1], [1, 2], 0))
+    assert told[1].instances is None and plain[0].instances is None
+    mixed = MixedScenes([CocoStuff(path), ProceduralScenes(2, 48)]).with_instances()
+    assert mixed[0].instances.max() == 2 and mixed[len(plain)].instances.any()
+
+
 def test_one_side_alone_is_split_by_place(tmp_path):
     publish(tmp_path, 'coco-stuff')
     shutil.rmtree(tmp_path / 'stuffthingmaps' / 'val2017')

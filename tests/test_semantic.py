@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from fastai.callback.core import Callback
@@ -15,6 +16,7 @@ from safetensors.torch import save_file
 from msca.base.labels import SCENE_LABELS, InputError, one_hot
 from msca.commands.training import _check_train, _train_options, chosen_model, inherited_segmenter, recall_options, run_options, training_recipe
 from msca.data.datasets import ProceduralScenes
+from msca.evidence.perceptual import lpips_network
 from msca.learning.backbones import LITE0, efficientnet_lite0, load_backbone
 from msca.learning.callbacks import GeneratorLoss, SemanticOpponent, sample_weights
 from msca.learning.discriminators import PixelDiscriminator
@@ -260,3 +262,20 @@ def test_label_mix_asks_nothing_of_a_judge_that_sees_every_pixel_alone():
         loss = Trainer.label_mix(trainer, photo, painted, judge(photo), judge(painted), c)
         loss.backward()
         assert (loss < 1e-10) == silent and (judge.weight.grad.abs().max() > 1e-5) != silent
+
+
+def test_the_best_average_is_the_nearest_to_held_out_photos(tmp_path):
+    "Photos that are painted as they are have distance 0, dimmed ones more; best.json names the smallest so far."
+    sys.path.insert(0, str(Path(__file__).parents[1]/'benchmarks'))
+    from train_scenes import held_out_lpips, note_best
+    rng = np.random.default_rng(0)
+    store = [(rng.integers(0, 256, (256, 270, 3), np.uint8), rng.integers(0, S, (256, 270), np.uint8), np.zeros((256, 270), np.uint8)) for _ in range(3)]
+    network, settings = lpips_network('alex', None), SimpleNamespace(out=tmp_path)
+
+    def trainer(iteration, light): return SimpleNamespace(device='cpu', iteration=iteration, average=SimpleNamespace(average=lambda c1, x2, c2: light*x2.flip(-1)))
+
+    distances = [held_out_lpips(trainer(0, light), store, network) for light in (.5, 1., .8)]
+    assert distances[1] < 1e-6 < distances[2] < distances[0]
+    for iteration, distance in zip((100, 200, 300), distances):
+        note_best(settings, trainer(iteration, 1), distance)
+        assert json.loads((tmp_path/'best.json').read_text())['model'] == f'averages/{min(iteration, 200):06d}'

@@ -20,8 +20,8 @@ from .worker import Look, Worker, one_line
 from ..base.labels import InputError
 
 # %% ../../nbs/604_app.process.ipynb #fb65f5a8
-ASKED = 'mix', 'look', 'draw_layout', 'open_layout', 'open_photo'  # what a page can ask for
-_TOLD = 'label_set', 'size', 'draft', 'about', 'layouts', 'exemplars'  # what it is told when it connects
+ASKED = 'mix', 'paint_classes', 'look', 'draw_layout', 'open_layout', 'open_photo'  # what a page can ask for
+_TOLD = 'label_set', 'size', 'draft', 'about', 'has_codes', 'has_distribution', 'has_attention', 'layouts', 'exemplars'  # what it is told when it connects
 
 def _answer(connection, studio, turns):
     "Answer one page until it is gone."
@@ -104,6 +104,10 @@ class RemoteStudio(T.HasTraits):
     def mix(self, ids:np.ndarray, weights:dict, draft:bool=False) -> Image.Image:
         "The layout in a mixture of exemplars, as in `Studio`."
         return self._ask('mix', ids, weights, draft)
+
+    def paint_classes(self, ids:np.ndarray, photos:dict, drawn:dict, moved:tuple=None, draft:bool=False) -> Image.Image:
+        "The layout with a code for every class, as in `Studio`."
+        return self._ask('paint_classes', ids, photos, drawn, moved, draft)
 
     def look(self, ids:np.ndarray, name:str, at:tuple, scale:int, slot:int=None) -> Look:
         "Where the style of a pixel comes from, or what a slot does, as in `Studio`."

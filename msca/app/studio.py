@@ -25,6 +25,7 @@ from ..data.layouts import procedural_layout
 from ..data.render import render
 from ..data.scene import Scene, tensor_to_image
 from ..data.styles import procedural_style
+from ..steering.class_styles import PhotoCodes, has_distribution, mix_codes, morph, paint_mixed, redraw
 from ..steering.explain import Explanation, slot_colors, tint
 from ..steering.interpolation import interpolate_styles, read_target
 
@@ -77,6 +78,11 @@ MAX_PIXELS = 512*512  # of a layout in a widget; more would not follow the hand
 DRAFT = 128  # short side in pixels of what is painted while the hand moves
 _THUMB = 256  # of an exemplar's picture in a view
 
+def _has_attention(model):
+    "Whether there is something to explain."
+    try: return model.attention is not None
+    except InputError: return False
+
 class _Read:
     "An exemplar that was read: its scene, and its style vectors once somebody has asked for them."
     def __init__(self, scene): self.scene, self.scales = scene, None
@@ -95,6 +101,8 @@ class Studio(T.HasTraits):
     ):
         super().__init__()
         self.s, self.label_set, self.about = s, s.label_set, str(s)
+        self.has_codes, self.has_attention = hasattr(s.model, 'paint_codes'), _has_attention(s.model)
+        self.has_distribution = self.has_codes and has_distribution(s.model)  # of codes
         self.size = s.size if size is None else size
         self.draft = min(draft, self.size)
         self._known, self._targets, self._told = {}, {}, (None, None, {})
@@ -145,6 +153,21 @@ class Studio(T.HasTraits):
         styles = [self._style(name) for name in weights]
         target, (h, w) = self._target_of(ids, self.draft if draft and self.draft < min(ids.shape) else 0)
         return tensor_to_image(interpolate_styles(self.s.painter, target, styles, list(weights.values()))[0, :, :h, :w])
+
+    def paint_classes(self,
+        ids:np.ndarray,  # uint8 h×w, the layout
+        photos:dict,  # name of a class, or '*' for all others → name of an exemplar
+        drawn:dict,  # name of a class → seed of a random code in place of a photo's
+        moved:tuple=None,  # (class, exemplar, 0…1): a class that is on its way to another exemplar's code; None: there is none
+        draft:bool=False,  # whether a small picture is enough
+    ) -> Image.Image:  # h×w, or smaller
+        "The layout with a code for every class, of models that have such."
+        known = {n: self._codes(n) for n in {*photos.values(), *(moved or ())[1:2]}}
+        codes = mix_codes({c: known[n] for c, n in photos.items()}, self.label_set).codes
+        bank = [] if self.has_distribution or not drawn else [self._codes(n) for n in self._known]
+        for name, seed in drawn.items(): codes = redraw(self.s, codes, [name], seed, bank)
+        if moved: codes = morph(codes, known[moved[1]], moved[0], self.label_set, moved[2])
+        return paint_mixed(self.s, ids, codes, self.draft if draft and self.draft < min(ids.shape) else 0)
 
     def explain(self,
         ids:np.ndarray,  # uint8 h×w, the layout
@@ -203,6 +226,10 @@ class Studio(T.HasTraits):
         read = self._known[name]
         if read.scales is None: read.scales = self.s.encode(read.scene, size=0).scales
         return read.scales
+
+    def _codes(self, name):
+        "An exemplar's codes."
+        return PhotoCodes(self.s.model.codes_of(self._style(name)), name)
 
     def _target_of(self, ids, side):
         "A layout's features and size at a short side (0: its own); of every side the last one is kept."

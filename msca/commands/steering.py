@@ -65,6 +65,8 @@ def _interpolate_arguments(p):
                      help='one picture: left-right, top-bottom, radial, or a gray picture (black: first exemplar, white: second)')
     way.add_argument('--assign', type=_assignment, nargs='+', metavar='CLASS=N',
                      help='one picture: classes and the numbers of their exemplars; all others take the first')
+    p.add_argument('--only', nargs='+', metavar='CLASS',
+                   help="the classes that go from photo to photo, all others stay the first one's; for models with a code for every class (see msca mix)")
     p.add_argument('--animation', metavar='A.gif', help='with --steps: also write the strip as an animation: .gif, .webp or .mp4')
     p.add_argument('--fps', type=_frame_rate, metavar='X', help='frames a second of the animation (default: 12)')
     add_noise_option(p)
@@ -99,6 +101,7 @@ def interpolate(args):
         raise InputError(f"{args.out}: is both --out and --animation; name two files")
     if len(args.exemplars) < 2: raise InputError('one exemplar; at least 2 are needed to interpolate')
     if args.corners and len(args.exemplars) != 4: raise InputError(f"--corners needs 4 exemplars, {len(args.exemplars)} were given")
+    if args.only and (args.mask or args.assign): raise InputError('--only goes with --steps, --weights and --corners only')
     if args.animation and (args.weights or args.corners or args.mask or args.assign): raise InputError('--animation goes with --steps only')
     check_inputs(*inputs)
     check_pictures(args)
@@ -122,13 +125,13 @@ def _interpolated(args, s):
     if len(maps) != n: raise InputError(f"{len(maps)} exemplar label maps for {n} exemplars; they must agree")
     exemplars = [s.read_exemplar(x, m, None, args.classes, args.palette) for x, m in zip(args.exemplars, maps)]
     if args.mask or args.assign: return s.interpolate_space(layout, exemplars, _masks(args, layout.unpadded, s)), None
-    if args.weights: return s.interpolate(layout, *exemplars, weights=[args.weights])[0], None
+    if args.weights: return s.interpolate(layout, *exemplars, weights=[args.weights], only=args.only)[0], None
     if args.corners:
         grid = corner_weights(args.corners, args.corners)
-        pictures = iter(s.interpolate(layout, *exemplars, weights=[w for row in grid for w in row]))
+        pictures = iter(s.interpolate(layout, *exemplars, weights=[w for row in grid for w in row], only=args.only))
         return contact_sheet([[next(pictures) for _ in row] for row in grid]), None
     factors = [j+k/(args.steps-1) for j in range(n-1) for k in range(args.steps-(j < n-2))]  # where two legs meet, one picture
-    frames = s.interpolate(layout, *exemplars, factors=factors)
+    frames = s.interpolate(layout, *exemplars, factors=factors, only=args.only)
     return contact_sheet([frames]), frames
 
 # %% ../../nbs/920_commands.steering.ipynb #11a8775c
@@ -215,10 +218,31 @@ def explain(args):
     if not one: return _explain_data(args, s, out)
     read_told_maps(args, s.label_set)
     layout = s.read_layout(args.layout, args.size, args.classes, args.palette)
-    told = s.trace(layout, s.read_exemplar(args.exemplar, args.exemplar_layout, None, args.classes, args.palette))
+    exemplar = s.read_exemplar(args.exemplar, args.exemplar_layout, None, args.classes, args.palette)
+    if hasattr(s.model, 'warp'): return _explain_warp(s, layout, exemplar, out)
+    told = s.trace(layout, exemplar)
     save_image(figure_image(told.summary(), 120), out/'summary.png')
     for i in range(len(told.maps)): save_image(figure_image(told.slots(i), 120), out/f'scale{i}.png')
     print(f"{out}: summary.png and scale0.png to scale{len(told.maps)-1}.png; {s}")
+
+def _explain_warp(s, layout, exemplar, out):
+    "Of a model that lays the exemplar out like the target: its colors and its labels there, and the picture."
+    import numpy as np
+    import torch
+    import torch.nn.functional as F
+    from msca.base.files import save_image
+    from msca.base.labels import colorize
+    from msca.data.scene import tensor_to_image
+    from PIL import Image
+    (onehot, mask), (h, w) = layout.tensors(s.device), layout.size
+    with torch.inference_mode():
+        style = s.model.encode(*exemplar.tensors(s.device))
+        (colors, classes), picture = s.model.warp(onehot, style), s.model.paint(onehot, style, mask)
+    ids = F.interpolate(classes, onehot.shape[-2:])[0, :, :h, :w].argmax(0).byte().cpu().numpy()
+    colored = Image.fromarray(colorize(np.where(ids == len(s.label_set), 255, ids).astype(np.uint8), s.label_set))
+    warp = tensor_to_image(F.interpolate(colors, onehot.shape[-2:])[0, :, :h, :w])
+    for name, im in (('warp', warp), ('warped-labels', colored), ('picture', tensor_to_image(picture[0, :, :h, :w]))): save_image(im, out/f'{name}.png')
+    print(f"{out}: warp.png, warped-labels.png and picture.png; {s}")
 
 def _explain_data(args, s, out):
     from msca.base.files import save_image

@@ -82,7 +82,11 @@ class ProceduralScenes:
     def __getitem__(self, i:int) -> Scene:
         "Render one scene."
         scene = procedural_scene(int(self.names[i].split('_')[1]), self.size)
-        return Scene(scene.image, self.table[scene.labels], self.label_set, self.names[i])
+        return Scene(scene.image, self.table[scene.labels], self.label_set, self.names[i], scene.instances)
+
+    def with_instances(self) -> 'ProceduralScenes':
+        "The same scenes, which carry instance maps anyway."
+        return self
 
     def size_of(self, i:int):
         "(height, width) in pixels, the same for every scene."
@@ -168,6 +172,7 @@ class PairedScenes:
     photo_endings = ('.jpg', '.jpeg', '.png', '.webp', '.bmp', '.tif', '.tiff', '.jfif', '.avif', '.heic', '.heif')
     map_endings = ('.png',)
     ignored_endings = ()   # of files that are known to lie there and are neither photos nor label maps
+    tells_things = False   # whether its scenes carry instance maps
     expects = 'a dataset'  # what a layout looks like, for messages
 
     def __init__(
@@ -313,7 +318,17 @@ class PairedScenes:
 
     def __getitem__(self, i:int) -> Scene:
         "Decode one photo and its label map."
-        return Scene(read_photo(self.photos[self.names[i]])[0], self.table[self.own_ids(i)], self.label_set, self.names[i])
+        instances = self.instances(i) if self.tells_things else None
+        return Scene(read_photo(self.photos[self.names[i]])[0], self.table[self.own_ids(i)], self.label_set, self.names[i], instances)
+
+    def instances(self, i:int) -> np.ndarray:
+        "Which thing every pixel of a scene belongs to: `uint16` numbers `H×W`, 0 = none; None where the dataset does not tell."
+
+    def with_instances(self) -> 'PairedScenes':
+        "The same dataset, whose scenes carry instance maps where it has them; without this call nobody reads those files."
+        source = copy(self)
+        source.tells_things = True
+        return source
 
     def size_of(self, i:int):
         "(height, width) of a photo in pixels, from its header alone."
@@ -515,6 +530,10 @@ class MixedScenes:
     ) -> 'MixedScenes':
         "One side of the mixture: that side of every source."
         return self._of((s.split(which, valid_share, seed), r) for s, r in zip(self.sources, self.repeats))
+
+    def with_instances(self) -> 'MixedScenes':
+        "The same mixture, whose scenes carry instance maps where their sources have them."
+        return MixedScenes([s.with_instances() for s in self.sources], self.repeats)
 
     def _of(self, parts):
         parts = [(s, r) for s, r in parts if len(s)]

@@ -179,10 +179,11 @@ def _front(rng):
     d, road = b.depth(y), y+rng.uniform(.04, .07)
     while x < 1.02:
         w, h = rng.uniform(.35, .9), rng.uniform(.5, 1.1)
-        b.rect('wall', x, y-h, w, h, d)
-        if h < .85 and rng.random() < .5: b.add('roof', [x-.01, y-h, x+.05, y-h-.12, x+w-.05, y-h-.12, x+w+.01, y-h], d)
-        floors, bays = max(1, round(h/rng.uniform(.22, .4))), max(1, round(w/rng.uniform(.14, .25)))
-        b.facade(b.flat_wall(x, y, w, h, d), floors, bays, h, rng.random() < .3)
+        with b.one_thing():
+            b.rect('wall', x, y-h, w, h, d)
+            if h < .85 and rng.random() < .5: b.add('roof', [x-.01, y-h, x+.05, y-h-.12, x+w-.05, y-h-.12, x+w+.01, y-h], d)
+            floors, bays = max(1, round(h/rng.uniform(.22, .4))), max(1, round(w/rng.uniform(.14, .25)))
+            b.facade(b.flat_wall(x, y, w, h, d), floors, bays, h, rng.random() < .3)
         x += w + (rng.uniform(.05, .2) if rng.random() < .15 else 0)
     if rng.random() < .4: b.scatter(rng.integers(1, 5), y, y+.01, lambda x, y: b.bush(x, y, rng.uniform(.06, .16)))
     b.scatter(rng.integers(0, 4), y+.01, road, lambda x, y: b.person(x, y, rng.uniform(.18, .22)))
@@ -303,7 +304,7 @@ _DRAW = dict(coast=_coast, lake=_lake, mountain=_mountain, countryside=_countrys
 LAYOUT_KINDS = tuple(_DRAW)  # the kinds of place that can be drawn
 
 def _flip(p):
-    return Part(p.material, tuple(v if i % 2 else round(1-v, 5) for i, v in enumerate(p.outline)), p.depth, p.tone, -p.facing)
+    return Part(p.material, tuple(v if i % 2 else round(1-v, 5) for i, v in enumerate(p.outline)), p.depth, p.tone, -p.facing, p.thing)
 
 def procedural_layout(
     seed:int,            # any whole number from 0 on; the same seed gives the same layout

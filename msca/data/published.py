@@ -14,6 +14,7 @@ import numpy as np
 from ..base.labels import InputError, LabelSet, normalize_name
 from ..base.palettes import distinct_colors, read_classes, read_lines
 from .datasets import PairedScenes, Part, SceneFolder, pick_scenes
+from .instances import list_segments, read_city_instances, read_panoptic
 
 # %% ../../nbs/150_data.published.ipynb #5be3d8d3
 _COCO_THINGS = {
@@ -144,6 +145,13 @@ class CocoStuff(PublishedScenes):
         "As for any layout, but a flat collection has to say whose its numbers are."
         return super().fits(path) and (cls.find(path)[0].side is not None or (Path(path) / 'classes.txt').is_file())
 
+    def instances(self, i:int) -> np.ndarray:
+        "The things in COCO's panoptic segmentation, in `panoptic_train2017` with its JSON file beside it, here or in `annotations`."
+        stem = Path(self.photos[self.names[i]]).stem
+        for folder in (self.path / above / f'panoptic_{side}2017' for above in ('annotations', '') for side in ('train', 'val')):
+            if not (file := folder / f'{stem}.png').is_file(): continue
+            return read_panoptic(file, list_segments(folder.with_suffix('.json')).get(file.name, ()))
+
     def read_lists(self):
         "In a flat collection the beginning of a name tells the side."
         if self.sides: return
@@ -245,6 +253,11 @@ class Cityscapes(PublishedScenes):
     photo_folders = ('leftImg8bit/{}', 'leftImg8bit_trainvaltest/leftImg8bit/{}')
     map_folders = ('gtFine/{}', 'gtFine_trainvaltest/gtFine/{}')
     expects = 'Cityscapes has photos in leftImg8bit/train/CITY, its label maps in gtFine/train/CITY, and the same for val'
+
+    def instances(self, i:int) -> np.ndarray:
+        "The things in `instanceIds`, beside the label map."
+        file = self.maps[self.names[i]].removesuffix('_labelIds.png') + '_instanceIds.png'
+        return read_city_instances(file) if Path(file).is_file() else None
 
     def scene_name(self, name):
         "Names begin with the city anyway."

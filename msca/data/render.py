@@ -188,14 +188,14 @@ def render(
     style:Style,    # how it looks
     size:int=256,   # side of the picture in pixels, 16 to 2048
 ) -> Scene:
-    "Photo and exact label map of a layout in a style; the same three arguments always give the same pixels."
+    "Photo, exact label map and instances of a layout in a style; the same three arguments always give the same pixels."
     if not 16 <= size <= 2048: raise InputError(f'a scene of {size} pixels cannot be drawn: use 16 to 2048')
     k = 1 if size >= 192 else 2
     view = View(layout, size*k)
-    labels = MATERIAL_LABELS[view.material].reshape(size*k, size*k)[k//2::k, k//2::k].copy()
+    labels, instances = (v.reshape(size*k, size*k)[k//2::k, k//2::k].copy() for v in (MATERIAL_LABELS[view.material], layout.instances[view.part]))
     photo = _photo(view, style).reshape(size, k, size, k, 3).mean((1, 3)) if k > 1 else _photo(view, style)
     image = Image.fromarray((_film(photo, style)*255+.5).astype(np.uint8))
-    return Scene(image, labels, SCENE_LABELS, f'{layout.kind}-{layout.seed}-{style.seed}')
+    return Scene(image, labels, SCENE_LABELS, f'{layout.kind}-{layout.seed}-{style.seed}', instances)
 
 def procedural_scene(
     seed:int,      # any whole number from 0 on

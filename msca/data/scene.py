@@ -106,6 +106,14 @@ def _translate(ids, source, target, name):
 def _says_so(name): return name.lower() in ('unlabelled', 'unlabeled')
 
 # %% ../../nbs/100_data.scene.ipynb #e871d221
+def _numbers(a, shape, name):
+    "An instance map as `uint16`, of a label map's shape."
+    a = np.asarray(a)
+    if a.shape != shape or a.dtype.kind not in 'ui' or a.size and not 0 <= a.min() <= a.max() < 2**16:
+        (h, w), found = shape, f'{"×".join(map(str, a.shape[1::-1] + a.shape[2:]))} of {a.dtype}'
+        raise InputError(f'{name}: an instance map of {found}; it must hold whole numbers from 0 to 65535 in the size of the label map, {w}×{h}')
+    return a.astype(np.uint16, copy=False)
+
 @dataclass
 class Scene:
     "A photo and the label map that says what is where in it."
@@ -113,6 +121,7 @@ class Scene:
     labels:np.ndarray                   # `uint8` ids `H×W`, 255 = unlabelled; same size as the photo
     label_set:LabelSet = SCENE_LABELS   # the set in which `labels` is written
     name:str = 'scene'                  # for messages and lists
+    instances:np.ndarray = None         # `uint16` numbers of things `H×W`, 0 = none; None where nobody has told them apart
 
     def __post_init__(self):
         self.image = load_photo(self.image)
@@ -120,6 +129,7 @@ class Scene:
         if self.labels.shape != self.image.size[::-1]:
             (w, h), (lh, lw) = self.image.size, self.labels.shape
             raise InputError(f'{self.name}: the photo has {w}×{h} pixels, its label map {lw}×{lh}; they must be of one size')
+        if self.instances is not None: self.instances = _numbers(self.instances, self.labels.shape, self.name)
 
     @property
     def size(self):
@@ -148,7 +158,18 @@ def resize(
     "A smaller or larger copy: the photo is filtered, the ids are picked."
     h, w = (round(s * short_side / min(self.size)) for s in self.size)
     image = self.image.resize((w, h), Image.Resampling.LANCZOS)
-    return Scene(image, resize_labels(self.labels, (h, w)), self.label_set, self.name)
+    return self.moved(image, lambda ids: resize_labels(ids, (h, w)))
+
+@patch
+def moved(
+    self:Scene,
+    image,         # the photo after a change of its frame: resized, cut, mirrored
+    change,        # the same change of an array `H×W` of ids, by picking pixels
+    name=None,     # of the new scene; None: the old one
+) -> Scene:
+    "The scene after its photo was resized, cut or mirrored: label map and instances follow."
+    labels, instances = (None if a is None else np.ascontiguousarray(change(a)) for a in (self.labels, self.instances))
+    return Scene(image, labels, self.label_set, name or self.name, instances)
 
 @patch
 def show(

@@ -6,8 +6,9 @@
 __all__ = ['MATERIALS', 'MATERIAL_IDS', 'MATERIAL_LABELS', 'is_among', 'Part', 'Layout', 'LayoutBuilder']
 
 # %% ../../nbs/110_data.shapes.ipynb #f5e64ee7
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, wraps
 
 import numpy as np
 from fastcore.basics import patch
@@ -41,6 +42,7 @@ class Part:
     depth:float     # distance in eye heights; 0: lies on the ground, the row tells the distance
     tone:float      # 0 to 1: which variant of the material's color
     facing:float    # -1 (wall looks left) to 1 (looks right)
+    thing:int = 0   # number of the thing that it is part of; 0: land, sky, what cannot be counted
 
 @dataclass(frozen=True)
 class Layout:
@@ -74,6 +76,13 @@ class Layout:
         "The class of the topmost part at every pixel."
         return MATERIAL_LABELS[self.materials[self.part_map(side)]]
 
+    @property
+    def instances(self):
+        "Number of every part's instance, `uint16` from 1 on: what is of one thing and of one class; 0 where there is no thing."
+        things, classes = np.array([p.thing for p in self.parts]), MATERIAL_LABELS[self.materials]
+        found, numbers = np.unique(np.where(things > 0, things*256+classes, 0), return_inverse=True)
+        return (numbers + (found[0] > 0)).astype(np.uint16)
+
 # %% ../../nbs/110_data.shapes.ipynb #9e7b8401
 class LayoutBuilder:
     "Collects the parts of a layout; x, y in picture units, X, Y, Z in eye heights."
@@ -83,13 +92,22 @@ class LayoutBuilder:
         focal=1.,   # focal length in picture units
     ):
         self.rng, self.h, self.f, self.parts, self.casters = rng, horizon, focal, [], []
+        self.thing, self.n_things = 0, 0
         self.add('sky', [0, 0, 1, 0, 1, 1, 0, 1], 1e4)
 
     def add(self, material, outline, depth=0., tone=None, facing=0.):
         "Put a polygon in front of all others; without a tone, one is drawn."
         pts = np.asarray(outline, float).ravel().round(5).tolist()
         tone = self.rng.random() if tone is None else tone
-        self.parts.append(Part(material, tuple(pts), round(float(depth), 4), round(float(tone), 4), float(facing)))
+        self.parts.append(Part(material, tuple(pts), round(float(depth), 4), round(float(tone), 4), float(facing), self.thing))
+
+    @contextmanager
+    def one_thing(self):
+        "All that is put inside is one thing; a thing within a thing is another one."
+        around, self.n_things = self.thing, self.n_things+1
+        self.thing = self.n_things
+        try: yield
+        finally: self.thing = around
 
     def at(self, X, Z, Y=0.):
         "Where a point is seen: (x, y)."
@@ -131,6 +149,13 @@ def _bumps(rng, n, octaves=6, gain=.5, base=2):
         out += amp * np.interp(t, _even(k), rng.uniform(-1, 1, k))
         amp *= gain
     return out * (1-gain) * 1.6
+
+def _as_thing(shape):
+    "A shape of which each is one thing."
+    @wraps(shape)
+    def put(b, *args, **kwargs):
+        with b.one_thing(): return shape(b, *args, **kwargs)
+    return put
 
 def _loop(rng, n, gain=.7):
     "Closed fractal noise, about -1 to 1"
@@ -178,6 +203,7 @@ def blob(b:LayoutBuilder, material, x, y, w, h, depth, tone):
     b.add(material, _around(x, y, w, h, r), depth, tone)
 
 @patch
+@_as_thing
 def broadleaf(b:LayoutBuilder, x, y, height):
     "Trunk and a crown of several lumps; (x, y) is the foot"
     rng, d = b.rng, b.depth(y)
@@ -190,6 +216,7 @@ def broadleaf(b:LayoutBuilder, x, y, height):
         b.blob('leaves', x+dx, y-height*.62+dy, w*s, height*s*.75, d, np.clip(tone+rng.uniform(-.06, .06), 0, .999))
 
 @patch
+@_as_thing
 def conifer(b:LayoutBuilder, x, y, height):
     "A spruce: saw-edged triangle"
     rng, d, tone = b.rng, b.depth(y), b.rng.random()
@@ -204,6 +231,7 @@ def conifer(b:LayoutBuilder, x, y, height):
     b.add('needles', [x, y-height, *side(1).ravel(), *side(-1)[::-1].ravel()], d, tone)
 
 @patch
+@_as_thing
 def palm(b:LayoutBuilder, x, y, height):
     "A palm: bent trunk, a star of fronds"
     rng, d, tone = b.rng, b.depth(y), b.rng.random()
@@ -224,6 +252,7 @@ def tree(b:LayoutBuilder, x, y, height, conifer=.3):
 
 # %% ../../nbs/110_data.shapes.ipynb #bedf83f3
 @patch
+@_as_thing
 def bush(b:LayoutBuilder, x, y, w):
     "Two to four low lumps standing on (x, y)"
     rng, d, tone = b.rng, b.depth(y), b.rng.random()
@@ -233,6 +262,7 @@ def bush(b:LayoutBuilder, x, y, w):
         b.blob('plant', x+rng.uniform(-.3, .3)*w, y-w*.2*s-rng.uniform(0, .12)*w, w*s, w*s*.62, d, tone)
 
 @patch
+@_as_thing
 def blossoms(b:LayoutBuilder, x, y, w, n=12):
     "A bush with flowers on it"
     b.bush(x, y, w)
@@ -241,6 +271,7 @@ def blossoms(b:LayoutBuilder, x, y, w, n=12):
         b.add('flower', [px-r, py, px, py-r, px+r, py, px, py+r], d, tone)
 
 @patch
+@_as_thing
 def blades(b:LayoutBuilder, x, y, height, n=14):
     "A tuft of long leaves"
     rng, d, tone, t = b.rng, b.depth(y), b.rng.random(), height*.03
@@ -249,6 +280,7 @@ def blades(b:LayoutBuilder, x, y, height, n=14):
         b.add('plant', [x+dx-t, y, mx-t*.6, my, x+dx+lean, y-L, mx+t*.6, my, x+dx+t, y], d, tone)
 
 @patch
+@_as_thing
 def boulder(b:LayoutBuilder, x, y, w):
     "A rock with a flat foot"
     rng, n, h = b.rng, 22, w*b.rng.uniform(.4, .75)
@@ -257,6 +289,7 @@ def boulder(b:LayoutBuilder, x, y, w):
     b.add('rock', np.stack([x - w/2*r*np.cos(a), y - h*r*np.sin(a) + .02*w*rng.standard_normal(n)], 1), b.depth(y))
 
 @patch
+@_as_thing
 def person(b:LayoutBuilder, x, y, height=None):
     "A standing or walking person; without a height, a grown one at this row"
     rng, d = b.rng, b.depth(y)
@@ -279,6 +312,7 @@ def disc(b:LayoutBuilder, material, x, y, r, depth, tone=None):
     b.add(material, _around(x, y, 2*r, 2*r, np.ones(14)), depth, tone)
 
 @patch
+@_as_thing
 def car_side(b:LayoutBuilder, x, y, length, facing=1):
     "A car seen from the side, standing on row y"
     d, rng, L, s = b.depth(y), b.rng, length, facing
@@ -307,6 +341,7 @@ def _car_flank(b:LayoutBuilder, X, Z, H, L, box, tone):
         b.quad('dark', [(side, w-.2, .08), (side, w-.15, .3), (side, w+.15, .3), (side, w+.2, .08), (side, w, 0)], Z, .1)
 
 @patch
+@_as_thing
 def car_back(b:LayoutBuilder, X, Z, tall=1., front=False):
     "A car, van or bus on the road, seen along the road; position in eye heights"
     H, L, tone = .86*tall, 2.5*tall, b.rng.random()
@@ -322,6 +357,7 @@ def car_back(b:LayoutBuilder, X, Z, tall=1., front=False):
     bar('lamp', .5, -.25, .25, .3, .38)
 
 @patch
+@_as_thing
 def boat(b:LayoutBuilder, x, y, length):
     "A sailing boat or a motor boat on the water"
     L, d, s, tone = length, b.depth(y), b.rng.choice([-1, 1]), b.rng.random()
@@ -351,6 +387,7 @@ def long_wall(b:LayoutBuilder, a, c, height, depth, facing=0.):
     return paint
 
 @patch
+@_as_thing
 def window(b:LayoutBuilder, paint, u0, v0, u1, v1, fine, frame):
     "Frame and glass; two panes when large enough to be seen"
     du, dv, tone = (u1-u0)*.12, (v1-v0)*.08, b.rng.random()
@@ -379,6 +416,7 @@ def facade(b:LayoutBuilder, paint, floors, bays, seen, shop=False):
 
 # %% ../../nbs/110_data.shapes.ipynb #10a0f5e7
 @patch
+@_as_thing
 def house(b:LayoutBuilder, x, y, width):
     "A house seen from the front, with gable or hipped roof, windows and a door"
     rng, d, w = b.rng, b.depth(y), width
@@ -410,6 +448,7 @@ def _end_wall(b:LayoutBuilder, X, Z, Y, out, floors, tone, seen):
         for k in range(3): b.window(paint, .1+.3*k, (f+.25)/floors, .25+.3*k, (f+.75)/floors, False, frame)
 
 @patch
+@_as_thing
 def block(b:LayoutBuilder, X, Z0, Z1, Y, out):
     "A town house along the street at X, from Z0 to Z1, its end wall reaching `out` eye heights outwards"
     rng, tone, s, d = b.rng, b.rng.random(), np.sign(X), (Z0+Z1)/2
@@ -424,6 +463,7 @@ def block(b:LayoutBuilder, X, Z0, Z1, Y, out):
         b.facade(b.long_wall((X, Z0), (X, Z1), Y, d, -s), floors, bays, seen, rng.random() < .5)
 
 @patch
+@_as_thing
 def tower(b:LayoutBuilder, x, y, w, h, depth):
     "A tower of the skyline, with windows of its own where it is wide enough"
     rng, tone, base = b.rng, b.rng.random(), 'tower' if b.rng.random() < .55 else 'wall'
@@ -437,9 +477,11 @@ def tower(b:LayoutBuilder, x, y, w, h, depth):
     if base == 'tower' or w < .04: return
     rows, cols = int(h/.035)+1, int(w/.025)+1
     for r in range(rows):
-        for c in range(cols): b.rect('glass', x-w/2+(c+.25)*w/cols, y-h+(r+.3)*h/rows, w/cols*.5, h/rows*.45, depth)
+        for c in range(cols):
+            with b.one_thing(): b.rect('glass', x-w/2+(c+.25)*w/cols, y-h+(r+.3)*h/rows, w/cols*.5, h/rows*.45, depth)
 
 @patch
+@_as_thing
 def post(b:LayoutBuilder, x, y, height, lamp=False, facing=1):
     "A street lamp or a sign on a pole"
     d, t, top = b.depth(y), max(height*.014, .0022), y-height
@@ -450,6 +492,7 @@ def post(b:LayoutBuilder, x, y, height, lamp=False, facing=1):
     b.add('light', [end-facing*height*.11, top, end, top-t, end, top+t*1.5, end-facing*height*.11, top+t*1.5], d)
 
 @patch
+@_as_thing
 def fence(b:LayoutBuilder, left, right):
     "A wooden fence across the picture, its foot at height `left` and `right`"
     high = lambda y: (y-b.h)*.45

@@ -41,8 +41,7 @@ def fit_scene(
     h, w = (max(size, round(s*size/min(scene.size))) for s in (h, w))
     top, left = (h-size)//2, (w-size)//2
     image = scene.image.resize((w, h), Image.Resampling.BICUBIC).crop((left, top, left+size, top+size))
-    labels = resize_labels(scene.labels, (h, w))[top:top+size, left:left+size]
-    return Scene(image, np.ascontiguousarray(labels), scene.label_set, scene.name)
+    return scene.moved(image, lambda ids: resize_labels(ids, (h, w))[top:top+size, left:left+size])
 
 # %% ../../nbs/410_evidence.tasks.ipynb #384331fb
 class TaskItem(NamedTuple):
@@ -101,8 +100,7 @@ class Mirroring(Task):
     name, about = 'mirroring', 'the exemplar is the true photo, mirrored'
 
     def exemplar(self, i, scene):
-        image, labels = scene.image.transpose(Image.Transpose.FLIP_LEFT_RIGHT), np.ascontiguousarray(scene.labels[:, ::-1])
-        return Scene(image, labels, scene.label_set, f'{scene.name} mirrored')
+        return scene.moved(scene.image.transpose(Image.Transpose.FLIP_LEFT_RIGHT), lambda ids: ids[:, ::-1], f'{scene.name} mirrored')
 
 # %% ../../nbs/410_evidence.tasks.ipynb #46291b2c
 class Restyling(Task):
@@ -122,4 +120,4 @@ class Restyling(Task):
         own, other = (int(self.scenes.names[j % len(self)].split('_')[1]) for j in (i, i+1))
         drawn = render(procedural_layout(other), procedural_style(own), self.scenes.size)
         name = f'layout {other} in style {own}'
-        return fit_scene(Scene(drawn.image, self.scenes.table[drawn.labels], scene.label_set, name), self.size)
+        return fit_scene(Scene(drawn.image, self.scenes.table[drawn.labels], scene.label_set, name, drawn.instances), self.size)

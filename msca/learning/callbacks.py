@@ -17,7 +17,7 @@ from ..base.processes import average_gradients, broadcast_state
 from .backbones import Backbone
 from .discriminators import PixelDiscriminator
 from .quiet_fastai import Callback, CancelStepException
-from .losses import at_once, color_loss, feature_matching, hinge_discriminator, hinge_generator, texture_loss, weighted_mean
+from .losses import at_once, chroma_loss, color_loss, feature_matching, hinge_discriminator, hinge_generator, texture_loss, weighted_mean
 from .recipe import LossWeights
 from .samples import CROSS, SELF
 from .semantic_discriminator import (SemanticConfig, SemanticDiscriminator, class_weights, label_ids, painted_loss,
@@ -122,9 +122,11 @@ class GeneratorLoss(nn.Module):
         perceptual:nn.Module=None,  # a `PerceptualLoss`; None: no perceptual term
         regularization=dict,  # the model's `regularization`: further terms by name, weighted already
         measurements=dict,  # the model's `measurements`: numbers of its last pass that are kept in `parts`, and no terms
+        further_losses=None,  # the model's `further_losses`: terms of picture, truth and task, weighted already
     ):
         super().__init__()
         self.weights, self.perceptual, self.regularization, self.measurements, self.parts = weights, perceptual, regularization, measurements, {}
+        self.further_losses = further_losses
         self.strength = 1.  # of the adversarial terms
         self._discriminator = [discriminator]  # in a list, so that it is no submodule: the loss must not own its parameters
 
@@ -143,6 +145,7 @@ class GeneratorLoss(nn.Module):
         if self.perceptual is not None: loss = loss + self._by_features(pred, truth, w, weighted)
         for judge in self._judges(truth, w, condition): loss = loss + at_once(lambda x, f=judge: weighted(f(x)), pred)
         further = self.regularization()
+        if self.further_losses: further = further | self.further_losses(pred, truth, task, self.perceptual and self.perceptual.features)
         if further: terms['regularization'] = sum(further.values())
         self.parts = {k: float(v.detach()) for k, v in (terms | further).items()} | self.measurements()
         return loss + terms.get('regularization', 0.)
@@ -154,7 +157,7 @@ class GeneratorLoss(nn.Module):
         return getattr(self.weights, name)*(self.strength if name in ('adversarial', 'pixel') else 1.)
 
     def _by_position(self, pred, truth, w):
-        wanted = {k: f for k, f in dict(texture=texture_loss, color=color_loss).items() if getattr(self.weights, k)}
+        wanted = {k: f for k, f in dict(texture=texture_loss, color=color_loss, chroma=chroma_loss).items() if getattr(self.weights, k)}
         return dict(l1=weighted_mean((pred-truth).abs(), w), **{k: (f(pred, truth)*w).sum() for k, f in wanted.items()})
 
     def _by_features(self, pred, truth, w, weighted):

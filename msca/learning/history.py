@@ -57,7 +57,7 @@ def exemplar_errors(
     return dict(held_out_l1=float((right-truth).abs().mean()), held_out_l1_other=float((other-truth).abs().mean()))
 
 # %% ../../nbs/370_learning.history.ipynb #74c38357
-HISTORY_COLUMNS = ('phase', 'iteration', *(f'pretrain_{i}' for i in range(N_SCALES)), 'l1', 'perceptual', 'texture', 'color', 'adversarial', 'pixel', 'feature_matching',
+HISTORY_COLUMNS = ('phase', 'iteration', *(f'pretrain_{i}' for i in range(N_SCALES)), 'l1', 'perceptual', 'texture', 'color', 'chroma', 'adversarial', 'pixel', 'feature_matching',
                    'regularization', 'kl', 'discriminator', 'd_accuracy_cross', 'd_accuracy_self', 'd_accuracy_photos', 'd_accuracy_painted', 'held_out_l1', 'held_out_l1_other',
                    'column_spread', *(f'entropy_{which}_{i}' for which in ('alpha', 'beta') for i in range(N_SCALES)))
 
@@ -103,7 +103,7 @@ def trim_history(
 
 # %% ../../nbs/370_learning.history.ipynb #b98ccb0f
 _PANELS = {'pre-training (L1 of features)': [f'pretrain_{i}' for i in range(N_SCALES)],
-           'generator': ['l1', 'perceptual', 'texture', 'color', 'feature_matching', 'adversarial', 'pixel', 'regularization', 'kl'],
+           'generator': ['l1', 'perceptual', 'texture', 'color', 'chroma', 'feature_matching', 'adversarial', 'pixel', 'regularization', 'kl'],
            'discriminator': ['discriminator', 'd_accuracy_cross', 'd_accuracy_self', 'd_accuracy_photos', 'd_accuracy_painted'],
            'held-out L1': ['held_out_l1', 'held_out_l1_other'],
            'column spread': ['column_spread'],

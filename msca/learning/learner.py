@@ -183,7 +183,8 @@ def synthesis_learner(
 ) -> Learner:
     "A fastai `Learner` of the generator, with the discriminator's step and the generator's cadence as callbacks."
     if config.channels_last and perceptual is not None: perceptual.to(memory_format=torch.channels_last)
-    loss = GeneratorLoss(config.losses, discriminator, perceptual, model.regularization, getattr(model, 'measurements', dict))
+    loss = GeneratorLoss(config.losses, discriminator, perceptual, model.regularization, getattr(model, 'measurements', dict),
+                         getattr(model, 'further_losses', None))
     scalers = scalers or grad_scalers(config, next(model.parameters()).device)
     opt = opt or adam(model.parameters(), config.lr, config)
     own, rates = [GeneratorCadence(1 if discriminator is None else config.generator_every, iteration)], {opt: config.lr}

@@ -22,6 +22,7 @@ class LossWeights(Configuration):
     self_reconstruction:number(0) = 1.  # λ of Eq. 11
     texture:number(0) = 0.  # local contrast; not in the paper
     color:number(0) = 0.  # means of small windows; not in the paper
+    chroma:number(0) = 0.  # differences between color channels; not in the paper
     pixel:number(0) = 0.  # of the small pixel discriminator beside the semantic one; 0: there is none
 
 # %% ../../nbs/300_learning.recipe.ipynb #1ef82d76
@@ -50,7 +51,7 @@ class TrainingConfig(Configuration):
     discriminator:Literal['pair', 'semantic'] = 'pair'  # what judges: patches of the pair (the paper's), or the class of every pixel
     pair_discriminator:bool = True  # whether the discriminator 'pair' sees the exemplar beside the picture
     discriminator_width:whole(1) = 32  # channels of the first layer of the discriminator 'pair'
-    backbone:str = 'efficientnet-lite0'  # frozen network of the discriminator 'semantic': this one, or a name of torchvision's
+    backbone:str = 'efficientnet-lite0'  # frozen network of the discriminator 'semantic': this one, deeplab (with a local file), or a name of torchvision's
     backbone_weights:str|None = None  # local weights of the backbone (default: the package's, or torchvision's download)
     adversarial_ramp:whole(0) = 0  # iterations in which the adversarial terms gain their weight
     ema_decay:number(0, 1, 'high') = .999  # of the average of the generator, per update
@@ -82,7 +83,7 @@ class TrainingConfig(Configuration):
     @classmethod
     def scenes(cls) -> 'TrainingConfig':
         "For pictures one can look at: patches from photos of the size itself, judged by class on a frozen network."
-        weights = LossWeights(adversarial=.7, feature_matching=0., perceptual=5., l1=0., color=30., pixel=.2)
+        weights = LossWeights(adversarial=.7, feature_matching=0., perceptual=5., l1=0., color=35., chroma=12., pixel=.6)
         return cls(size=256, half_crops=True, epochs=(20, 20), lr=2e-4, discriminator_lr=4e-4, lr_decay=.25, betas=(.5, .99),
                    losses=weights, discriminator='semantic', adversarial_ramp=300, ema_decay=.998, perceptual='vgg16', channels_last=True)
 

@@ -115,6 +115,12 @@ class CodedSynthesizer(SynthesizerWithoutAttention):
         "The code of every class of an exemplar."
         raise NotImplementedError
 
+    def codes_of(self,
+        style:list,  # from `encode`
+    ) -> ClassCodes:
+        "The codes in an exemplar that is encoded already."
+        return style[0]
+
     def paint_codes(self,
         target_onehot:torch.Tensor,  # c1: B×(S+1)×H×W, sides multiples of 16
         codes:torch.Tensor,  # B×C×…

@@ -281,7 +281,9 @@ def join_styles(
     styles:list,  # of results of `encode`
 ) -> list:  # one result for all of them, as a batch
     "Exemplars that were encoded one by one, possibly at different sizes, side by side."
-    join = lambda parts: torch.cat(parts) if isinstance(parts[0], torch.Tensor) else type(parts[0])(*map(torch.cat, zip(*parts)))
+    def join(parts):
+        if hasattr(parts[0], 'join'): return parts[0].join(parts)
+        return torch.cat(parts) if isinstance(parts[0], torch.Tensor) else type(parts[0])(*map(torch.cat, zip(*parts)))
     return [join(scale) for scale in zip(*styles)]
 
 # %% ../../nbs/230_model.synthesizer.ipynb #706b7de0
@@ -293,7 +295,7 @@ class Variant(NamedTuple):
 VARIANTS = {'msca': 'msca.model.synthesizer',
             **dict.fromkeys(('gap', 'no-gate', 'no-attention', 'no-attention-literal'), 'msca.relatives.ablations'),
             **dict.fromkeys(('spade', 'spade-vae'), 'msca.relatives.spade_vae'),
-            'sean': 'msca.relatives.sean', 'groupdnet': 'msca.relatives.groupdnet'}  # name → `Variant`, or the module that will register it
+            **{name: f'msca.relatives.{name}' for name in ('sean', 'groupdnet', 'tsit', 'cocosnet')}}  # name → `Variant`, or the module that will register it
 
 def register_variant(
     name:str,  # what checkpoints and the command line call it

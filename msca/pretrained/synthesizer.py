@@ -25,6 +25,7 @@ from .inputs import ReadyExemplar, ReadyLayout
 from .inputs import read_exemplar as prepare_exemplar
 from .inputs import read_layout as prepare_layout
 from .models import best_device, choose_segmenter, is_on_hub, load_painter, model_folder
+from ..steering.class_styles import PhotoCodes, check_codes, shown_number
 from ..steering.explain import Explanation, explain_synthesis
 from ..steering.extrapolation import extrapolate as blend_windows
 from ..steering.extrapolation import panorama as paint_panorama
@@ -252,15 +253,30 @@ def interpolate(self:Synthesizer,
     weights:list=None,  # instead of factors: for every picture one weight for each exemplar
     exemplar_layouts:list=None,  # their label maps, None where one is to be parsed; None: the scenes' own, or parsed
     size:int=None,  # short side of the pictures
+    only:list=None,  # names of the classes whose styles are mixed, the others stay the first exemplar's; for models with class codes
 ) -> list:  # PIL images
     "The layout in mixtures of the exemplars' styles, one picture for every factor or set of weights."
     ready = self.read_layout(layout, size)
     if weights is None: weights = [path_weights(f, len(exemplars)) for f in factors]
-    styles = [style.scales for style in _encode_each(self, exemplars, exemplar_layouts)]
+    encoded = _encode_each(self, exemplars, exemplar_layouts)
+    styles, moving = [style.scales for style in encoded], _moving_classes(self, encoded, only)
     steps = self.progress(weights) if self.progress and len(weights) > 1 else weights
-    if ready.ids.size > ONE_PASS: return [paint_panorama(self.painter, ready.unpadded, styles, weights=w_j) for w_j in steps]
+    if _is_large(self, ready): return [paint_panorama(self.painter, ready.unpadded, styles, weights=w_j) for w_j in steps]
     target, (h, w) = read_target(self.painter, *ready.tensors(self.device)), ready.size
-    return [tensor_to_image(interpolate_styles(self.painter, target, styles, w_j)[0, :, :h, :w]) for w_j in steps]
+    return [tensor_to_image(interpolate_styles(self.painter, target, styles, w_j, moving)[0, :, :h, :w]) for w_j in steps]
+
+def _moving_classes(self, encoded, names):
+    "Numbers of the classes that are mixed, all of which every exemplar shows; None where all are."
+    if names is None: return None
+    check_codes(self)
+    photos = [PhotoCodes(self.model.codes_of(style.scales), style.name) for style in encoded]
+    return [[shown_number(photo, name, self.label_set) for photo in photos][0] for name in names]
+
+def _is_large(self, ready):
+    "Whether a layout is painted in tiles; `InputError` where it would have to be and cannot."
+    if ready.ids.size <= ONE_PASS or not hasattr(self.model, 'paint_codes'): return ready.ids.size > ONE_PASS
+    (h, w), what = ready.size, f"{ONE_PASS} at most with a {self.model.variant!r} model"
+    raise InputError(f"{ready.name}: {w}×{h} pixels are too many to mix exemplars for ({what}); choose a smaller size")
 
 @patch
 def interpolate_space(self:Synthesizer,
@@ -275,7 +291,7 @@ def interpolate_space(self:Synthesizer,
     h, w = ready.size
     masks = F.interpolate(torch.as_tensor(np.asarray(masks, dtype=np.float32))[None], (h, w), mode='bilinear')[0]
     styles = [style.scales for style in _encode_each(self, exemplars, exemplar_layouts)]
-    if ready.ids.size > ONE_PASS: return paint_panorama(self.painter, ready.unpadded, styles, normalized_masks(masks, len(styles)).numpy())
+    if _is_large(self, ready): return paint_panorama(self.painter, ready.unpadded, styles, normalized_masks(masks, len(styles)).numpy())
     return tensor_to_image(mix_in_space(self.painter, read_target(self.painter, *ready.tensors(self.device)), styles, masks)[0, :, :h, :w])
 
 # %% ../../nbs/820_pretrained.synthesizer.ipynb #7b9fc9ce

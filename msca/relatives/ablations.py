@@ -118,10 +118,10 @@ class LabelAlignment(MaskedSpatialChannelAttention):
         image_features:torch.Tensor,  # F_x2: B×N×H×W
         exemplar_labels:torch.Tensor,  # F_c2: B×M×H×W
         exemplar_onehot:torch.Tensor,  # c2 at this scale: B×(S+1)×H×W
-    ) -> RegionalStyles:  # without masses: there is no softmax to mix in
+    ) -> RegionalStyles:  # in place of masses 0 where the class is there, -∞ where it is not: there is no softmax to mix in
         "The style of every class."
         return RegionalStyles(self.aggregate(image_features, self.alpha(exemplar_onehot)),
-                              image_features.new_zeros(image_features.shape[0], self.n_slots), global_average(exemplar_labels))
+                              (exemplar_onehot.amax((2, 3)) > 0).to(image_features.dtype).log(), global_average(exemplar_labels))
 
     def address(self,
         styles:RegionalStyles,  # of one exemplar for each target
@@ -207,9 +207,15 @@ class AlignedSynthesizer(SceneSynthesizer):
         exemplar_onehot:torch.Tensor,  # c2: B×(S+1)×H×W
     ) -> ClassCodes:  # codes of Σ (N_i+M_i) numbers
         "Per class its mean features at every scale, beside what the gate knows of the exemplar; zeros for features of absent classes."
-        slots = exemplar_onehot.shape[1]
-        parts = [part for s in self.encode(exemplar_image, exemplar_onehot) for part in (s.vectors.transpose(1, 2), s.labels[:, None].expand(-1, slots, -1))]
-        return ClassCodes(torch.cat(parts, -1), exemplar_onehot.amax((2, 3)) > 0)
+        return self.codes_of(self.encode(exemplar_image, exemplar_onehot))
+
+    def codes_of(self,
+        style:list,  # from `encode`
+    ) -> ClassCodes:
+        "The codes in an exemplar that is encoded already."
+        present = style[0].log_mass == 0
+        parts = [part for s in style for part in (s.vectors.transpose(1, 2), s.labels[:, None].expand(-1, present.shape[1], -1))]
+        return ClassCodes(torch.cat(parts, -1), present)
 
     def paint_codes(self,
         target_onehot:torch.Tensor,  # c1: B×(S+1)×H'×W'
@@ -237,13 +243,14 @@ class LiterallyAlignedSynthesizer(AlignedSynthesizer):
     alignment = LabelSums
 
 # %% ../../nbs/700_relatives.ablations.ipynb #580a1ffe
-RECIPES = {'no-global': 'msca', **{f'{name}-cross': name for name in ('spade-vae', 'sean', 'groupdnet')}}  # models to compare that differ in their schedule alone → their variant
+_ITSELF = 'spade-vae', 'sean', 'groupdnet', 'tsit'  # learn by self-reconstruction, as they were designed, and as NAME-cross by msca's schedule
+RECIPES = {'no-global': 'msca', **{f'{name}-cross': name for name in _ITSELF}}  # models to compare that differ in their schedule alone → their variant
 
 def _changes(name, config):
     "What a recipe changes in the full model's training settings."
     stage_1, stage_2 = config.epochs
-    itself = name in ('spade-vae', 'sean', 'groupdnet')  # learns by self-reconstruction
-    changes = dict(pretrain_epochs=0) if name.startswith(('spade', 'sean', 'groupdnet')) else {}
+    itself = name in _ITSELF
+    changes = dict(pretrain_epochs=0) if name.startswith(('spade', 'sean', 'groupdnet', 'tsit', 'cocosnet')) else {}
     if name == 'no-global': changes.update(epochs=(stage_1+2*stage_2, 0))
     if itself: changes.update(epochs=(stage_1, 2*stage_2), stages=(3, 3))
     if name == 'spade' or itself: changes.update(pair_discriminator=False)

@@ -13,8 +13,9 @@ from PIL import Image
 
 from ..base.labels import InputError, LabelSet, did_you_mean
 from ..data.scene import load_photo
+from ..model.class_codes import class_means
 from ..model.features import STRIDE
-from .interpolation import TargetLabels, gated_styles, paint_styles
+from .interpolation import TargetClasses, TargetLabels, gated_styles, paint_styles
 
 # %% ../../nbs/515_steering.masks.ipynb #6b02d05f
 def interpolate_space(
@@ -24,8 +25,18 @@ def interpolate_space(
     masks,  # J×h×w of the layout's size, padded or not; not negative, somewhere positive at every pixel; divided by their sum
 ) -> torch.Tensor:  # 1×3×H'×W' in [-1, 1]
     "The layout with every exemplar's style where its mask says (paper §4, Fig. 7)."
+    if isinstance(target, TargetClasses): return _paint_classes(model, target, exemplars, _fit_masks(masks, len(exemplars), target.onehot))
     masks = _fit_masks(masks, len(exemplars), target.features[0])
     return paint_styles(model, target.features, [gated_styles(model, [e], [1], target.means) for e in exemplars], masks)
+
+@torch.inference_mode()
+def _paint_classes(model, target, exemplars, masks):
+    "For models with class codes: every class takes the exemplars that its pixels' masks say, classes that are not in the layout the first one."
+    shares, codes = class_means(masks, target.onehot), torch.cat([model.codes_of(e).codes for e in exemplars])
+    if (masks-torch.einsum('bkj,bkhw->bjhw', shares, target.onehot)).abs().max() > .01:
+        raise InputError(f"a {model.variant!r} model has one style for each class, so masks can only tell classes apart, as --assign CLASS=N does")
+    shares[..., 0] += 1-shares.sum(-1)
+    return model.paint_codes(target.onehot, torch.einsum('kj,jk...->k...', shares[0, :codes.shape[1]], codes)[None], target.mask)
 
 def normalized_masks(
     masks,  # J×h×w, not negative, somewhere positive at every pixel

@@ -1,0 +1,164 @@
+"CoCosNet from outside: trained with its own losses, stopped and resumed, exported, every command, and whom its losses may teach."
+from dataclasses import replace
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+import torch.nn.functional as F
+from fastai.callback.core import Callback
+from PIL import Image
+
+from msca.base.labels import SCENE_LABELS, one_hot
+from msca.commands.cli import main
+from msca.data.datasets import ProceduralScenes
+from msca.learning.callbacks import GeneratorLoss
+from msca.learning.history import read_history
+from msca.learning.losses import PerceptualLoss
+from msca.learning.recipe import LossWeights, TrainingConfig
+from msca.learning.run import TrainingRun
+from msca.model.portable import PortableSynthesizer, export_program, write_onnx
+from msca.model.synthesizer import SynthesizerConfig, build_synthesizer
+from msca.pretrained.models import fold_spectral_norm
+from msca.relatives.ablations import variant_recipe
+from msca.relatives.cocosnet import CoCosNetConfig
+
+torch.set_num_threads(1)
+S = len(SCENE_LABELS)
+TOY = CoCosNetConfig(S, widths=(8, 12, 16, 24, 32), spade_hidden=(8,)*5, adaptor_width=4, adaptor_hidden=8, matching_channels=8, matching_blocks=1,
+                     mask_weight=5., domain_weight=1., contextual_weight=.5, cycle_weight=.1, warp_weight=1.)
+RECIPE = TrainingConfig(size=32, warmup_epochs=1, epochs=(1, 1), batch_size=4, lr=1e-3, discriminator_width=8, losses=LossWeights(1, 2, 0, 5, .5),
+                        sample_every=6, checkpoint_every=2)
+
+
+def training(folder):
+    "A toy training."
+    variant, config = variant_recipe('cocosnet', RECIPE)
+    return TrainingRun(folder, ProceduralScenes(13, 64, seed=1), ProceduralScenes(4, 64, seed=2), SCENE_LABELS, config, TOY, variant=variant)
+
+
+def test_trained_and_resumed_bit_by_bit(tmp_path):
+    "A whole training, and one that crashed and went on: the same history and weights; every term and the warp's quality in the history."
+    class Crash(Callback):
+        order, run_valid = 99, False
+        def after_batch(self):
+            if self.learn.save_state.training_run.iteration == 9: raise ZeroDivisionError('a crash')
+
+    whole = training(tmp_path/'whole')
+    whole.run(progress=False)
+    with pytest.raises(ZeroDivisionError): training(tmp_path/'stopped').run([Crash()], progress=False)
+    resumed = training(tmp_path/'stopped').resume()
+    resumed.run(progress=False)
+    assert (tmp_path/'whole'/'history.csv').read_text() == (tmp_path/'stopped'/'history.csv').read_text()
+    for kind, net in whole.networks.named().items():
+        theirs = resumed.networks.named()[kind].state_dict()
+        for k, v in net.state_dict().items(): assert torch.equal(v, theirs[k]), (kind, k)
+    rows = read_history(tmp_path/'whole')
+    for row in rows:
+        terms = [row[k] for k in ('domain', 'mask', 'cycle', 'warp')]
+        assert row['regularization'] == pytest.approx(sum(terms), rel=1e-4) and min(terms) >= 0
+        assert 0 <= row['warp_labels'] <= 1 and row['warp_error'] > 0
+    assert rows[-1]['mask'] < rows[0]['mask'] and any(row['warp'] for row in rows)
+
+
+def test_contextual_needs_a_network():
+    "With a perceptual loss the contextual term comes from its features, with a gradient to the painter; terms of the warp have none to it."
+    torch.manual_seed(0)
+    model, photo, labels = build_synthesizer('cocosnet', TOY), torch.rand(2, 3, 64, 64)*2-1, one_hot(torch.arange(64).view(1, 64, 1).expand(2, 64, 64)//16, S)
+    loss = GeneratorLoss(LossWeights(1, 2, 0, 5, .5), None, PerceptualLoss.squeezenet(None), model.regularization, model.measurements, model.further_losses)
+    value = loss(model(labels, photo, labels), photo.flip(3), torch.tensor([0, 1]))
+    assert loss.parts['contextual'] > 0 and loss.parts['regularization'] == pytest.approx(sum(loss.parts[k] for k in ('contextual', 'domain', 'mask', 'cycle', 'warp')))
+    value.backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters()) and model.last is None
+    terms = (model(labels, photo, labels), model.further_losses(None, photo, torch.tensor([0, 1])))[1]
+    painter = list(model.blocks.parameters())
+    assert set(torch.autograd.grad(sum(terms.values()), painter, allow_unused=True)) == {None}
+
+
+def scene_batch(b, h, w, eh, ew, seed=0):
+    "uint8 layout, exemplar and its labels, in squares of 16."
+    rng = np.random.default_rng(seed)
+    squares = lambda n, high, width, classes: rng.integers(0, classes, (n, high//16, width//16)).repeat(16, 1).repeat(16, 2).astype(np.uint8)
+    return dict(layout=squares(b, h, w, S+2), exemplar=rng.integers(0, 256, (b, eh, ew, 3)).astype(np.uint8), exemplar_layout=squares(b, eh, ew, 6))
+
+
+@pytest.mark.parametrize('options', [dict(noise=1, upsampling='bilinear'), pytest.param(dict(padding='reflect', non_local=True), marks=pytest.mark.slow)])
+def test_onnx_with_free_sides(options, tmp_path):
+    "The ONNX graph agrees with the model for any batch and any sides, to 1e-4; with the options that change the graph."
+    torch.manual_seed(0)
+    model = build_synthesizer('cocosnet', replace(TOY, init_gain=1., temperature=.05, **options))
+    if model.config.non_local: torch.nn.init.ones_(model.blocks[1].non_local.weight)
+    portable = PortableSynthesizer(fold_spectral_norm(model.eval()).requires_grad_(False))
+    write_onnx(export_program(portable), portable, tmp_path/'model.onnx')
+    graph = onnxruntime.InferenceSession(str(tmp_path/'model.onnx'), providers=['CPUExecutionProvider'])
+    for sizes in ((1, 64, 64, 64, 64), (2, 48, 96, 112, 64), (3, 64, 160, 32, 48)):
+        inputs = scene_batch(*sizes)
+        with torch.no_grad(): wanted = portable(*map(torch.from_numpy, inputs.values())).numpy()
+        assert np.abs(graph.run(None, inputs)[0]-wanted).max() < 1e-4 < wanted.std()
+
+
+@pytest.mark.parametrize('options', [{}, dict(unlabelled=False), dict(adaptor_kernel=3, noise=2), dict(non_local=True)])
+def test_odd_inputs(options):
+    "Everything unlabelled, a batch of one, the smallest pictures, exemplar and target of different sizes; eval twice gives equal bits."
+    torch.manual_seed(0)
+    model = build_synthesizer('cocosnet', replace(TOY, **options)).eval()
+    for target, exemplar in (((32, 48), (48, 32)), ((16, 16), (16, 16)), ((64, 16), (16, 64))):
+        nothing, photo = one_hot(torch.full((1, *target), 255), S), torch.rand(1, 3, *exemplar)*2-1
+        for labels in (one_hot(torch.zeros(1, *exemplar).long(), S), one_hot(torch.full((1, *exemplar), 255), S)):
+            with torch.no_grad(): picture, again = (model(nothing, photo, labels) for _ in range(2))
+            assert picture.shape == (1, 3, *target) and picture.isfinite().all() and torch.equal(picture, again)
+
+
+def test_the_warp_carries_pixels():
+    "A constant exemplar gives a constant warp; overall brightness arrives, which normalized encoders cannot see; labels of the warp sum to one."
+    torch.manual_seed(0)
+    model, labels = build_synthesizer('cocosnet', replace(TOY, init_gain=1.)).eval(), one_hot(torch.arange(64).view(1, 64, 1).expand(1, 64, 64)//16, S)
+    photo = F.interpolate(torch.randn(1, 3, 6, 6)*.3, (64, 64), mode='bicubic').clamp(-1, 1)
+    with torch.no_grad():
+        flat = model.warp(labels, model.encode(torch.full_like(photo, -.2), labels))[0]
+        (warp, classes), (dark, _) = (model.warp(labels, model.encode(x, labels)) for x in (photo, photo*.5-.4))
+        first, second = (model(labels, x, labels) for x in (photo, photo*.5-.4))
+    assert (flat+.2).abs().max() < 1e-5 and (classes.sum(1)-1).abs().max() < 1e-5
+    assert (warp-dark).mean() > .2 and (first-second).abs().mean() > .01
+
+
+def test_weights_as_published():
+    "146.29 million weights for 19 classes, 155.98 for 151 with kernels of three; the compact size within five percent of the full model's."
+    def millions(name, config):
+        with torch.device('meta'): return sum(p.numel() for p in build_synthesizer(name, config).parameters())/1e6
+    assert round(millions('cocosnet', CoCosNetConfig.paper(19)), 2) == 146.29
+    assert round(millions('cocosnet', replace(CoCosNetConfig.paper(151), adaptor_kernel=3)), 1) == 156.0
+    assert .95 < millions('cocosnet', CoCosNetConfig.compact(S))/millions('msca', SynthesizerConfig.compact(S)) < 1.05
+
+
+@pytest.mark.parametrize('wrong', [dict(widths=(8, 8)), dict(scales=(1, 2, 3, 4, 5)), dict(scales=(0, 2, 3, 4, 5)), dict(temperature=0), dict(mask_weight=-1),
+                                   dict(adaptor_kernel=5), dict(non_local=True, widths=(8, 12, 17, 24, 32))])
+def test_wrong_configurations(wrong):
+    with pytest.raises(ValueError, match=r'it must'): replace(TOY, **wrong)
+
+
+@pytest.mark.slow
+def test_every_command(tmp_path, capsys):
+    "Train, paint, measure, compare, export, explain by the warp; what steers codes or slots is refused in one line."
+    small = '--size 32 --batch-size 4 --parser-epochs 0 --warmup-epochs 1 --epochs 1,0 --discriminator-width 8 --device cpu'
+    data, out = tmp_path/'data', tmp_path/'out'
+    assert main(['scenes', '--n', '20', '--size', '64', '--out', str(data)]) == 0
+    for name in ('cocosnet', 'spade'): assert main(['train', '--procedural', '16', '--variant', name, *small.split(), '--out', str(tmp_path/name)]) == 0
+    layout, other = sorted((data/'labels').glob('*.png'))[:2]
+    photo, model = next((data/'images').glob(f'{other.stem}.*')), str(tmp_path/'cocosnet')
+    pair = ['--layout', str(layout), '--exemplar', str(photo), '--exemplar-layout', str(other), '--model', model]
+    assert main(['synth', *pair, '--out', str(out/'synth.png')]) == 0
+    assert main(['eval', '--data', str(data), '--model', model, '--tasks', 'mirroring', '--out', str(out/'report.json')]) == 0
+    both = [model, str(tmp_path/'spade')]
+    assert main(['compare', '--data', str(data), '--models', *both, '--tasks', 'mirroring', '--out', str(out/'compared')]) == 0
+    assert main(['export', '--model', model, '--out', str(out/'exported')]) == 0
+    assert main(['explain', *pair, '--out', str(out/'told')]) == 0
+    with Image.open(layout) as im: size = im.size
+    found = {p.name: Image.open(p) for p in (out/'told').iterdir()}
+    assert sorted(found) == ['picture.png', 'warp.png', 'warped-labels.png'] and len({im.size for im in found.values()}) == 1 and found['warp.png'].size[0] <= size[0]
+    capsys.readouterr()
+    for argv, says in ((['mix', '--layout', str(layout), '--style', f'*={photo}', '--exemplar-layout', f'{photo}={other}'], 'no code for every class'),
+                       (['explain', '--data', str(data)], 'no attention')):
+        assert main([*argv, '--model', model, '--out', str(out/'m.png')]) == 2
+        said = capsys.readouterr().err
+        assert says in said and said.strip().count('\n') <= 1
