@@ -141,7 +141,8 @@ often the right exemplar is nearer by LPIPS.
 
 Of {sum(s['pairs'] for s in study['sets'].values())} pairs of pictures, this model's and the earlier one's side by side without names, \
 {study['reader'].partition(' that')[0]} preferred this model's in {sum(s['scenes_256'] for s in study['sets'].values())}
-and the earlier one's in {sum(s['scenes_256_v1'] for s in study['sets'].values())} (`results/study.json`): mostly for water, foliage, cars and windows; \
+and the earlier one's in {sum(s['scenes_256_v1'] for s in study['sets'].values())}, \
+with {sum(s['ties'] for s in study['sets'].values())} tie (`results/study.json`): mostly for water, foliage, cars and windows; \
 the earlier one's were preferred for some plain walls and calm skies."""
 
 

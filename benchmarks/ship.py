@@ -1,7 +1,7 @@
 """Put a trained run into the package: `python benchmarks/ship.py RUN PARSER NAME [--size N]`.
 
 Writes msca/pretrained_models/NAME with the synthesizer in half precision and the parser; the model card beside them is written by model_card.py. What a run of train_scenes.py used
-does not stand in its checkpoints: `python benchmarks/ship.py RUN/averages/002951 msca/pretrained_models/scenes-256-v1 scenes-256 --settings RUN/settings.jsonl` adds it,
+does not stand in its checkpoints: `python benchmarks/ship.py NEXT/averages/002951 msca/pretrained_models/scenes-256-v1 scenes-256 --settings NEXT/settings.jsonl` adds it,
 and the networks that were in its losses or in those of the model that it started from.
 """
 import argparse
@@ -14,7 +14,7 @@ from msca.model.segmenter import load_segmenter, save_segmenter
 
 PHOTOS = 'trained on SIFT Flow, LabelMe Facade, Stanford Background, MSRC and CamVid photos plus procedural scenes; research, non-commercial use only'
 NOTICES = {'scenes-256': PHOTOS, 'scenes-256-v1': PHOTOS, 'scenes-128': PHOTOS, 'procedural-128': 'trained on procedural scenes alone; Apache-2.0, free for any use'}
-LEFT_OUT = ('iteration', 'out', 'cache', 'threads', 'minutes', 'state_minutes', 'sample_every', 'backbone_weights', 'pack', 'piece', 'device',
+LEFT_OUT = ('iteration', 'out', 'cache', 'threads', 'minutes', 'state_minutes', 'sample_every', 'backbone_weights', 'pack', 'phase', 'piece', 'device',
             'alexnet')  # of a machine, not of a model
 
 

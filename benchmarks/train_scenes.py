@@ -214,7 +214,7 @@ class Trainer:
         scores, pixel_scores = self.judge(leaf, maps, c1)
         with self.autocast(): perceptual = self.perceptual(leaf, x1)
         return dict(adversarial=a.adversarial*ramp*true_class_loss(scores, *self.balance), pixel=a.pixel*ramp*hinge_generator(pixel_scores),
-                    perceptual=a.perceptual*perceptual.mean(), color=a.color*color_loss(leaf, x1).mean()) | (dict(chroma=a.chroma*chroma_loss(leaf, x1).mean()) if a.chroma else {})
+                    perceptual=a.perceptual*perceptual.mean(), color=a.color*color_loss(leaf, x1).mean(), chroma=a.chroma*chroma_loss(leaf, x1).mean())
 
     def limit(self, gradients, sizes):
         "Scale the adversarial gradients down where they would exceed their share of the `sizes`, by a slowly moving factor; the shares of all terms before that."
@@ -278,7 +278,7 @@ def sample_grid(trainer, store, seed, n=5):
 @torch.no_grad()
 def held_out_lpips(trainer, store, network, n=32):
     "Mean LPIPS between held-out photos, the same every time, and the average's pictures of them, painted from themselves, mirrored."
-    batches = (mirrored(store, i, trainer.device) for i in range(0, len(store), max(1, len(store)//n)))
+    batches = (mirrored(store, int(i), trainer.device) for i in np.unique(np.linspace(0, len(store)-1, n).astype(int)))
     return float(np.mean([float(network(trainer.average.average(c1, x2, c2).float(), x1)) for x1, c1, x2, c2 in batches]))
 
 
@@ -413,6 +413,7 @@ def run(a, trainer, valid):
         if time.time()-saved > a.state_minutes*60:
             save_state(a, trainer)
             saved = time.time()
+    if trainer.iteration == a.iterations and trainer.iteration % a.sample_every: save_samples(a, trainer, valid)
     save_state(a, trainer)
 
 

@@ -2,8 +2,9 @@
 
     python benchmarks/trials.py --data $MSCA_DATA --weights $MSCA_WEIGHTS --runs RUNS --out results/trials.json
 
-Every trial but the one from scratch goes on from `benchmarks/phases/scenes-256` with fresh optimizers for the same number of iterations over the same samples;
-the learning rates fall over the second half. Its averaged painter then paints 36 held-out photos from themselves, mirrored; differences are paired over photos,
+Every trial but the one from scratch goes on from a kept phase (the recipe is that of iteration 2250: color 40, pixel .2, no chroma) with fresh optimizers for
+the same number of iterations over the same samples; the learning rates fall over the second half. Its averaged painter then paints 36 held-out photos from
+themselves, mirrored; differences are paired over photos,
 against the trial that changes nothing (those with new discriminators, and the one from scratch: against the one that only has new discriminators). The trial
 'other samples' changes nothing but the seed, and so tells how far luck goes. `minutes` are of processor time. A training of so few iterations shows where a
 change pushes, not where it ends. RUNS keeps the trainings; a trial that was measured is not repeated.
@@ -93,7 +94,7 @@ def train(name, a, folder):
 
 def measure(folder, questions, instruments):
     "Measure → value for every photo."
-    s = Synthesizer.load(next((folder/'averages').iterdir()), 'cpu', quiet=True, segmenter=load_segmenter(PRETRAINED/'scenes-256')[0].parse)
+    s = Synthesizer.load(max((folder/'averages').iterdir()), 'cpu', quiet=True, segmenter=load_segmenter(PRETRAINED/'scenes-256')[0].parse)
     rows = []
     for i in range(len(questions)):
         scene = questions.scene(*questions.names[i][:2])
@@ -131,19 +132,24 @@ def main():
         report(a, found, {n: train(n, a, run_folder(a, n)) for n in found})
 
 
+def networks(changed):
+    "Frozen networks in the losses of a trial: measures that look through one of them or its kin favor it."
+    words = changed.split()
+    return [words[words.index(o)+1] if o in words else usual for o, usual in (('--backbone', 'efficientnet-lite0'), ('--perceptual-network', 'distilled_vgg19'))]
+
+
 def report(a, found, minutes):
     "Means, and differences from the trial that each is compared with."
     trials = {}
     for name, rows in found.items():
         changed, against = TRIALS[name]
         changed = changed.format(weights='$MSCA_WEIGHTS', scratch='RUNS/scratch')
-        trials[name] = dict(changed=changed, minutes=minutes[name], means={k: interval(v)['value'] for k, v in rows.items()})
+        trials[name] = dict(changed=changed, networks_in_losses=networks(changed), minutes=minutes[name], means={k: interval(v)['value'] for k, v in rows.items()})
         if against in found: trials[name]['minus'] = {'of': against} | {k: interval(np.subtract(v, found[against][k])) for k, v in rows.items()}
-    about = dict(command=f'python benchmarks/trials.py --data $MSCA_DATA --weights $MSCA_WEIGHTS --runs RUNS --iterations {a.iterations} --out {a.out}', seed=0,
+    about = dict(command=f'python benchmarks/trials.py --data $MSCA_DATA --weights $MSCA_WEIGHTS --runs RUNS --phase PHASE --iterations {a.iterations} --out {a.out}', seed=0,
                  date=time.strftime('%Y-%m-%d'), torch=torch.__version__, hardware='one thread of a shared CPU', photos=3*PHOTOS,
                  iterations=a.iterations, from_iteration=iteration(a.phase),
-                 data='SIFT Flow, LabelMe Facade, CamVid (trained on); SIFT Flow, LabelMe Facade, MSRC v2 (held out by place)',
-                 networks_in_losses=['efficientnet-lite0', 'distilled_vgg19'])
+                 data='SIFT Flow, LabelMe Facade, CamVid (trained on); SIFT Flow, LabelMe Facade, MSRC v2 (held out by place)')
     a.out.write_text(json.dumps(about | dict(trials=trials), indent=1, ensure_ascii=False)+'\n')
 
 

@@ -135,6 +135,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'msca.app.studio.Studio.__init__': ('app.studio.html#studio.__init__', 'msca/app/studio.py'),
                                  'msca.app.studio.Studio._codes': ('app.studio.html#studio._codes', 'msca/app/studio.py'),
                                  'msca.app.studio.Studio._keep': ('app.studio.html#studio._keep', 'msca/app/studio.py'),
+                                 'msca.app.studio.Studio._paint_in_one': ('app.studio.html#studio._paint_in_one', 'msca/app/studio.py'),
                                  'msca.app.studio.Studio._slots': ('app.studio.html#studio._slots', 'msca/app/studio.py'),
                                  'msca.app.studio.Studio._style': ('app.studio.html#studio._style', 'msca/app/studio.py'),
                                  'msca.app.studio.Studio._target_of': ('app.studio.html#studio._target_of', 'msca/app/studio.py'),

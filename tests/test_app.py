@@ -163,6 +163,30 @@ def coded_studio(request):
     return Studio(Synthesizer(model, SCENE_LABELS, 64, parse, name=request.param, precision='float32'), scenes, scenes, size=64)
 
 
+@pytest.mark.parametrize('variant', ['spade-vae', 'tsit'])
+def test_a_model_that_cannot_mix_only_paints(variant, loud):
+    "One tab; its picture is the one that the model paints with the picked photo."
+    import torch
+
+    from msca.app.page import app_page
+    from msca.app.studio import Studio
+    from msca.base.labels import InputError
+    from msca.data.render import procedural_scene
+    from msca.model.synthesizer import build_synthesizer, find_variant
+    from msca.pretrained.synthesizer import Synthesizer
+    torch.manual_seed(0)
+    model = build_synthesizer(variant, find_variant(variant).config.compact(len(SCENE_LABELS))).eval()
+    scenes = {name: procedural_scene(i, 64) for i, name in ((29, 'lake'), (37, 'shore'))}
+    s = Synthesizer(model, SCENE_LABELS, 64, lambda photo: np.zeros(photo.size[::-1], np.uint8), name=variant, precision='float32')
+    studio = Studio(s, scenes, scenes, size=64)
+    tabs = app_page(studio).children[1]
+    assert tabs.titles == ('Paint',) and studio.worker.wait() and not tabs.children[0].message.wrong, tabs.children[0].message.text
+    for name in scenes:
+        picture = np.asarray(studio.mix(studio.layouts['lake'], {name: 1.}), int)
+        assert np.abs(picture-np.asarray(s(scenes['lake'], scenes[name]), int)).max() <= 1
+    with pytest.raises(InputError): s.interpolate(scenes['lake'], list(scenes.values()), [1, 1])
+
+
 def test_a_photo_for_every_class(coded_studio, loud):
     "The tab of models with codes: what its lists, buttons and sliders ask for is what the functions paint; other tabs are those that make sense."
     from msca.app.page import app_page
@@ -346,7 +370,7 @@ def test_without_its_model_the_app_ends_and_says_so():
 
 @pytest.fixture(scope='module')
 def page(server, tmp_path_factory):
-    "The page in headless Chromium, which can resolve no other host, when all three tabs have shown their pictures."
+    "The page in headless Chromium, which can resolve no other host, when all its tabs have shown their pictures."
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
     options = webdriver.ChromeOptions()

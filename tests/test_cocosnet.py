@@ -162,3 +162,13 @@ def test_every_command(tmp_path, capsys):
         assert main([*argv, '--model', model, '--out', str(out/'m.png')]) == 2
         said = capsys.readouterr().err
         assert says in said and said.strip().count('\n') <= 1
+
+
+def test_contextual_loss_pools_the_finest_of_three_maps():
+    "Weights 2, 4, 8 from fine to coarse; only the finest is halved first."
+    from msca.relatives.cocosnet import _contextual, contextual_loss
+    painted, exemplar = torch.rand(2, 2, 6, 16, 16, generator=torch.Generator().manual_seed(0))
+    def maps(x): return [F.avg_pool2d(x, n) for n in (1, 2, 4)]
+    fine, coarse = (contextual_loss(F.avg_pool2d(painted, n), F.avg_pool2d(exemplar, n)).mean() for n in (2, 4))
+    torch.testing.assert_close(_contextual(maps, painted, exemplar), 2*fine + 4*fine + 8*coarse)
+    torch.testing.assert_close(_contextual(lambda x: maps(x)[1:], painted, exemplar), 4*fine + 8*coarse)

@@ -82,11 +82,12 @@ def test_paint(folder, synthesizer, tmp_path):
     indexed_image(ids, scene.label_set).save(tmp_path/'ids.png')
     text = (folder/'paint.py').read_text()
     assert 'torch' not in text and 'msca' not in text
-    for more, exemplar_layout in (([], None), ([tmp_path/'ids.png'], ids)):
+    for more, exemplar_layout, levels in (([], None, 2), ([tmp_path/'ids.png'], ids, 1)):  # its own parser decides a few pixels at borders otherwise
         done = paint(folder, tmp_path/'layout.png', tmp_path/'exemplar.png', tmp_path/'out.png', *more)
         assert done.returncode == 0, done.stderr
         wanted = np.asarray(synthesizer(scene, exemplars['sunset'], exemplar_layout), int)
-        with Image.open(tmp_path/'out.png') as im: assert abs(np.asarray(im, int)-wanted).max() <= 1
+        with Image.open(tmp_path/'out.png') as im: apart = abs(np.asarray(im, int)-wanted)
+        assert apart.max() <= levels and apart.mean() < .25
     assert paint(folder).returncode == 1
 
 

@@ -136,7 +136,8 @@ class ClassMixer(View):
     def update(self):
         "Ask for the picture that is wanted now."
         ids, (photos, drawn), moved = self.layout_picker.ids, self.choices, self.moved
-        lacking = self.missing(photos, drawn)
+        arrived = moved[0] if moved and moved[2] == 1 else None
+        lacking = [name for name in self.missing(photos, drawn) if name != arrived]
         self.absent.say(f"not in the photo, so painted in what the model has in their place: {', '.join(lacking)}" if lacking else '')
         self.picture.alt = f'{self.layout_picker.gallery.picked[0]}, each class in the style of a photo of its own'
         self.ask_picture(lambda draft: self.studio.paint_classes(ids, photos, drawn, moved, draft), self._show)

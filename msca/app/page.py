@@ -94,7 +94,9 @@ def app_page(
     "Tabs over one studio, as many as its model has a use for, and the banner."
     head = W.HTML('<h1>msca</h1><p>Paint a label map, pick a photo, get the picture.</p>').add_class('msca-head')
     foot = W.HTML(f'<p>{escape(studio.about)}</p>').add_class('msca-foot')
-    views = {'Mix': StyleMixer(studio), **({'Classes': ClassMixer(studio)} if studio.has_codes else {}), 'Paint': Painter(studio)}
+    views = {'Mix': StyleMixer(studio)} if studio.has_codes or studio.has_attention else {}
+    if studio.has_codes: views['Classes'] = ClassMixer(studio)
+    views['Paint'] = Painter(studio)
     if studio.has_attention: views['Explore'] = AttentionExplorer(studio)
     tabs = W.Tab(list(views.values()), titles=tuple(views))
     studio.worker.wait()  # what changes while a browser is still opening the page could be missed

@@ -14,6 +14,7 @@ from html import escape
 from pathlib import Path
 
 import numpy as np
+import torch
 import traitlets as T
 from PIL import Image, ImageOps
 
@@ -149,7 +150,8 @@ class Studio(T.HasTraits):
         weights:dict,  # name of an exemplar → its weight
         draft:bool=False,  # whether a small picture is enough
     ) -> Image.Image:  # h×w, or smaller
-        "The layout in a mixture of exemplars."
+        "The layout in a mixture of exemplars; a model that cannot mix takes the one that weighs most."
+        if not (self.has_codes or self.has_attention): return self._paint_in_one(ids, max(weights, key=weights.get), draft)
         styles = [self._style(name) for name in weights]
         target, (h, w) = self._target_of(ids, self.draft if draft and self.draft < min(ids.shape) else 0)
         return tensor_to_image(interpolate_styles(self.s.painter, target, styles, list(weights.values()))[0, :, :h, :w])
@@ -230,6 +232,14 @@ class Studio(T.HasTraits):
     def _codes(self, name):
         "An exemplar's codes."
         return PhotoCodes(self.s.model.codes_of(self._style(name)), name)
+
+    @torch.inference_mode()
+    def _paint_in_one(self, ids, name, draft):
+        "The layout in the style of one exemplar, by a model that has neither attention nor codes."
+        ready = self.s.read_layout(ids, self.draft if draft and self.draft < min(ids.shape) else 0)
+        onehot, mask = ready.tensors(self.s.device)
+        h, w = ready.size
+        return tensor_to_image(self.s.painter.paint(onehot, self._style(name), mask)[0, :, :h, :w])
 
     def _target_of(self, ids, side):
         "A layout's features and size at a short side (0: its own); of every side the last one is kept."

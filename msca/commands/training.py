@@ -33,7 +33,7 @@ PARSER_EPOCHS = 8  # of a run's parser
 EXAMPLES = 'held-out'  # folder of a run in which some scenes are kept
 VARIANT_NAMES = 'msca', 'gap', 'no-gate', 'no-attention', 'no-attention-literal', 'no-global', 'spade', 'spade-vae', \
     'spade-vae-cross', 'sean', 'sean-cross', 'groupdnet', 'groupdnet-cross', 'tsit', 'tsit-cross', 'cocosnet'
-COLORED = tuple(n for n in VARIANT_NAMES if n.startswith(('sean', 'groupdnet', 'tsit')))  # whose codes may have a mean color beside them
+COLORED = tuple(n for n in VARIANT_NAMES if n.startswith(('sean', 'groupdnet', 'tsit')))  # that may be told mean colors of the photo
 LOSSES = {f.name: f.type for f in fields(LossWeights)}  # name → what its weight may be
 RECIPE_FIELDS = {f.name: f.type for f in fields(TrainingConfig) if f.name not in ('losses', 'seed')}  # these two: options of another form
 _METAVARS = {int: 'N', float: 'X', tuple: 'A,B', str: 'FILE'}
@@ -130,8 +130,7 @@ def _train_arguments(p):
                         help="between the painter's blocks: nearest, as in SPADE, or bilinear, whose texture looks less woven (default: --init's, or nearest)")
     recipe.add_argument('--mean-color', action=argparse.BooleanOptionalAction,
                         help=f"the raw mean color of every class beside its code (tsit: of the photo, with its deviation), as these encoders do not see "
-                             f"how bright a photo is; for {', '.join(COLORED)} "
-                             "(default: --init's, or no)")
+                             f"how bright a photo is; for {', '.join(COLORED)} (default: --init's, or no)")
     recipe.add_argument('--seed', type=SEED, default=0, help='of everything random (default: 0)')
     p.add_argument('--tensorboard', action='store_true',
                    help='also write the numbers and sample pictures for TensorBoard, to RUN/tensorboard')
@@ -418,7 +417,7 @@ def _check_train(args):
     if args.resume: recall_options(args)
     if args.resume: args.data = known_places(args.data, Path(args.out))
     if args.mean_color and args.variant not in COLORED:
-        raise InputError(f"--mean-color: a {args.variant!r} model takes no color beside its codes; --variant {', '.join(COLORED)} do")
+        raise InputError(f"--mean-color: a {args.variant!r} model cannot be told mean colors; --variant {', '.join(COLORED)} do")
     if not args.data and not args.procedural: raise InputError('nothing to train on; give --data DIR, --procedural N, or both')
     weights = [f for f in (args.perceptual_weights, args.backbone_weights, args.parser_weights, args.vgg_weights) if f not in (None, 'imagenet')]
     check_inputs(*weights, args.init)

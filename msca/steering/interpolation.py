@@ -36,6 +36,7 @@ def read_target(
 ) -> TargetLabels:  # or `TargetClasses`, for models with class codes
     "Read a layout once."
     if hasattr(model, 'paint_codes'): return TargetClasses(onehot, mask)
+    if not hasattr(model, 'label_pyramid'): return model.attention  # which is refused in one line
     features = model.label_pyramid(onehot)
     at = lambda i: None if mask is None else F.avg_pool2d(mask, 2**i)
     return TargetLabels(features, [global_average(f, at(i)) for i, f in enumerate(features)])
