@@ -677,6 +677,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                      'msca/commands/training.py'),
                                         'msca.commands.training._check_own_folder': ( 'commands.training.html#_check_own_folder',
                                                                                       'msca/commands/training.py'),
+                                        'msca.commands.training._check_parser': ( 'commands.training.html#_check_parser',
+                                                                                  'msca/commands/training.py'),
                                         'msca.commands.training._check_train': ( 'commands.training.html#_check_train',
                                                                                  'msca/commands/training.py'),
                                         'msca.commands.training._defaults': ( 'commands.training.html#_defaults',
