@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from fastai.callback.core import Callback
+from precision import double_precision
 from torch import nn
 
 from msca.base.labels import SCENE_LABELS
@@ -105,13 +106,11 @@ def plainly(networks, perceptual, config, batches):
 
 
 class Record(Callback):
-    "Batches in double precision; what was told of them."
+    "Batches, and what was told of them."
     order = -30
     def __init__(self): self.batches, self.said = [], []
 
     def before_batch(self):
-        double = lambda ts: tuple(t.double() if t.is_floating_point() else t for t in ts)
-        self.learn.xb, self.learn.yb = double(self.xb), double(self.yb)
         if self.training: self.batches.append((*self.xb, *self.yb))
 
     def after_batch(self):
@@ -119,17 +118,23 @@ class Record(Callback):
 
 
 def networks(kind):
-    "Generator, discriminator, average and perceptual loss in double precision, always the same."
+    "Generator, discriminator, average and perceptual loss, always the same."
     torch.manual_seed(0)
     model = SceneSynthesizer(TOY)
     if kind == 'semantic': d = SemanticOpponent(load_backbone(LITE0, None), S)
     else: d = MultiScaleDiscriminator(DiscriminatorConfig(S, 8, n_layers=3, init_gain=.5, pair=kind == 'pair'))
     perceptual = PerceptualLoss(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU()), (1, 3), (1., .5), relative=kind == 'semantic')
-    return [n.double() for n in (model, d, deepcopy(model), perceptual)]
+    return [model, d, deepcopy(model), perceptual]
+
+
+@pytest.fixture
+def double():
+    "A test in double precision."
+    with double_precision(): yield
 
 
 @pytest.mark.parametrize('kind, every, parts', [('semantic', 1, 1), ('semantic', 2, 2), ('pair', 2, 1), ('pair', 1, 2), ('picture', 3, 1)])
-def test_losses_and_weights_are_those_of_the_plain_order(monkeypatch, kind, every, parts):
+def test_losses_and_weights_are_those_of_the_plain_order(double, monkeypatch, kind, every, parts):
     "Six iterations through the learner, and the same ones written out."
     config = replace(RECIPE, generator_every=every, micro_batches=parts)
     store = PhotoStore(ProceduralScenes(12, 64, seed=3), 32)
@@ -144,9 +149,9 @@ def test_losses_and_weights_are_those_of_the_plain_order(monkeypatch, kind, ever
     assert len(wanted) == len(record.said) == 6 and learn.generator_cadence.updates == 6//every
     for i, (a, b) in enumerate(zip(record.said, wanted)):
         if (i+1) % every: a = {k: v for k, v in a.items() if k == 'discriminator'}  # the others are those of the update before
-        assert a == pytest.approx(b, rel=1e-4, abs=1e-5), i
+        assert a == pytest.approx(b, rel=1e-9, abs=1e-12), i
     for own, other in zip((model, d, average), theirs):
-        for (name, a), b in zip(own.state_dict().items(), other.state_dict().values()): assert torch.allclose(a, b, rtol=1e-4, atol=1e-5), name
+        for (name, a), b in zip(own.state_dict().items(), other.state_dict().values()): assert torch.allclose(a, b, rtol=1e-9, atol=1e-11), name
 
 
 def bytes_kept(call):
@@ -170,9 +175,9 @@ def test_a_block_keeps_less_for_the_way_back(monkeypatch):
     assert ours < .75*bytes_kept(run)
 
 
-def test_no_term_is_kept_until_the_backward_pass():
+def test_no_term_is_kept_until_the_backward_pass(double):
     "Between loss and backward pass no map of the perceptual network and of the discriminator is left, but the gradient is that of all terms."
-    _, d, _, perceptual = (n.float() for n in networks('pair'))
+    _, d, _, perceptual = networks('pair')
     d.eval().requires_grad_(False)
     maps = []
     for layer in (*perceptual.net, *d.scales[0].layers): layer.register_forward_hook(lambda m, args, out: maps.append(weakref.ref(out)))
@@ -182,10 +187,10 @@ def test_no_term_is_kept_until_the_backward_pass():
     value = loss(pred, truth, task, onehot, truth, onehot)
     assert len(maps) > 10 and not any(m() is not None for m in maps)
     plain, parts = generator_loss(d, perceptual, RECIPE.losses, pred, truth, sample_weights(task, .5), [onehot, truth, onehot])
-    assert float(value.detach()) == pytest.approx(float(plain.detach()), rel=1e-5) and loss.parts == pytest.approx(parts, rel=1e-4)
+    assert float(value.detach()) == pytest.approx(float(plain.detach()), rel=1e-12) and loss.parts == pytest.approx(parts, rel=1e-12)
     ours, theirs = (torch.autograd.grad(v, pred)[0] for v in (value, plain))
-    assert torch.allclose(ours, theirs, rtol=1e-3, atol=1e-6) and theirs.abs().max() > 1e-4
-    with torch.no_grad(): assert float(loss(pred, truth, task, onehot, truth, onehot)) == pytest.approx(float(plain.detach()), rel=1e-5)
+    assert torch.allclose(ours, theirs, rtol=1e-9, atol=1e-14) and theirs.abs().max() > 1e-4
+    with torch.no_grad(): assert float(loss(pred, truth, task, onehot, truth, onehot)) == pytest.approx(float(plain.detach()), rel=1e-12)
 
 
 def test_half_precision_stays_near():
@@ -193,9 +198,8 @@ def test_half_precision_stays_near():
     store = PhotoStore(ProceduralScenes(8, 64, seed=3), 32)
     said = {}
     for precision in ('float32', 'bfloat16'):
-        model, d, _, perceptual = (n.float() for n in networks('semantic'))
+        model, d, _, perceptual = networks('semantic')
         record = Record()
-        record.before_batch = lambda: None
         learn = synthesis_learner(stage_loaders(store, store, S, 2, 8), model, d, replace(RECIPE, precision=precision), perceptual, cbs=[record])
         with learn.no_bar(), learn.no_logging(): learn.fit(1)
         said[precision] = record.said[0], torch.cat([p.grad.flatten() for p in d.parameters() if p.grad is not None])

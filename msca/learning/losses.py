@@ -21,9 +21,9 @@ from ..model.segmenter import load_squeezenet_weights
 def weighted_mean(
     x:torch.Tensor,  # B×…, any shape
     weights:torch.Tensor=None,  # B, importance of each sample; None: equal, summing to 1
-) -> torch.Tensor:  # scalar, float32
+) -> torch.Tensor:  # scalar, in float32 at least
     "Mean over everything but the batch, then the weighted sum over the batch."
-    per_sample = x.flatten(1).mean(1, dtype=torch.float32)
+    per_sample = x.flatten(1).mean(1, dtype=torch.promote_types(x.dtype, torch.float32))
     return per_sample.mean() if weights is None else (per_sample*weights).sum()
 
 # %% ../../nbs/320_learning.losses.ipynb #1e706e39
