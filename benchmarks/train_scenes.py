@@ -15,6 +15,8 @@ lies in pieces (`--piece`), so that files stay small enough to be carried: a ste
 RUN/phase holds generator, average and discriminators of the last sample grid in half precision; `--phase` starts a new run from such a folder with fresh
 optimizers, so that a training goes on where its states cannot be kept. That of the last long training is `benchmarks/phases/scenes-256`.
 
+The whole way from random weights, attention pre-training first (its curve is RUN/pretrain.csv): `--scratch compact-l --pretrain 400`.
+
 RUN/log.csv has a row of means for every ten iterations: `photos` and `painted` are the shares of pixels that the discriminator finds right,
 `share_X` the part that term X has among the lengths
 of the gradients at the painter's last layer. RUN/samples holds swaps of held-out scenes that a seed has chosen, RUN/averages the averaged model with each of them.
@@ -29,6 +31,7 @@ import time
 import warnings
 import zipfile
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -46,6 +49,7 @@ from msca.evidence.perceptual import lpips_network
 from msca.learning.backbones import load_backbone
 from msca.learning.callbacks import EMA, recompute_batchnorm
 from msca.learning.discriminators import PixelDiscriminator
+from msca.learning.learner import AttentionPretrainer, PretrainingLoss
 from msca.learning.losses import PerceptualLoss, chroma_loss, color_loss, hinge_discriminator, hinge_generator
 from msca.learning.samples import PhotoStore
 from msca.learning.semantic_discriminator import (
@@ -60,12 +64,16 @@ from msca.learning.semantic_discriminator import (
 from msca.model.checkpoint import load_synthesizer, save_synthesizer
 from msca.model.segmenter import load_segmenter
 from msca.model.spade import renew_spectral_norm
+from msca.model.synthesizer import SynthesizerConfig, build_synthesizer
 from msca.pretrained.models import PRETRAINED
 
 FOLDERS = 'siftflow', 'labelmefacade', 'camvid'  # of $MSCA_DATA: photos that hold 256×256
 SIDE, CROP = 256, 128  # pixels
 KINDS = 'crop', 'mirror', 'crop', 'whole'  # what the exemplars are, in turn; 'two': two crops side by side
 S = len(SCENE_LABELS)
+SHAPES = {  # what `--scratch` makes: 2.7 M and 7.1 M parameters; a picture of the second takes 1.5 × the time
+    'compact': {},
+    'compact-l': dict(widths=(32, 64, 128, 256, 384), spade_hidden=(32, 48, 96, 128, 128), slots=(8, 16, 32, 32, 32))}
 
 
 def apart_from(target, rng):
@@ -130,11 +138,17 @@ class PackedPhotos:
         return self.kept[i]
 
 
+def new_generator(shape, seed):
+    "A painter with random weights, and its classes."
+    torch.manual_seed(seed)
+    return build_synthesizer('msca', replace(SynthesizerConfig.scenes(S), **SHAPES[shape])), SCENE_LABELS
+
+
 class Trainer:
     "Generator, its average, two discriminators, and an iteration of all."
     def __init__(self, a, store):
         self.a, self.store, self.iteration, self.device = a, store, 0, torch.device(a.device)
-        self.generator, self.label_set, self.meta = load_synthesizer(a.init)
+        self.generator, self.label_set = new_generator(a.scratch, a.seed) if a.scratch else load_synthesizer(a.init)[:2]
         self.generator.to(self.device)
         self.average = EMA(deepcopy(self.generator), a.average)
         self.average.learn = SimpleNamespace(model=self.generator)
@@ -149,6 +163,22 @@ class Trainer:
         self.discriminators = torch.nn.ModuleList([self.semantic, self.pixels])
         self.g_opt, self.d_opt = (torch.optim.Adam(m.parameters(), lr, betas=(.5, .99)) for m, lr in ((self.generator, a.lr), (self.discriminators, a.discriminator_lr)))
         self.strength = 1.  # of the adversarial terms, below 1 while they would exceed their share
+
+    def pretrain(self, n, lr=1e-3):
+        "Attention alone, for so many iterations of its own over crops and mirrored photos: with it features reach the target; the log's rows."
+        torch.manual_seed(self.a.seed)
+        pretrainer = AttentionPretrainer(self.generator).to(self.device)
+        loss, opt, rows = PretrainingLoss(pretrainer.targets), torch.optim.Adam(pretrainer.parameters(), lr, betas=(.5, .99)), []
+        for i in range(n):
+            opt.param_groups[0]['lr'] = lr*min(1, 2*(1-i/n))
+            x1, c1, x2, c2 = batch(self.store, i, self.a.seed+2, self.a.crops, self.device, ('crop', 'mirror'))
+            opt.zero_grad()
+            with self.autocast(): predicted = pretrainer(c1, x2, c2)
+            loss(predicted, x1).backward()
+            opt.step()
+            rows.append(loss.parts)
+        self.average.average.load_state_dict(self.generator.state_dict())
+        return rows
 
     def autocast(self): return torch.autocast(self.device.type, torch.bfloat16, enabled=self.a.precision == 'bfloat16')
 
@@ -307,6 +337,8 @@ def main():
     source.add_argument('--pack', type=Path, help='photos packed by benchmarks/gpu_pack.py')
     ap.add_argument('--out', required=True, type=Path)
     ap.add_argument('--init', default=PRETRAINED/'scenes-256', help='checkpoint to start from')
+    ap.add_argument('--scratch', choices=SHAPES, help='start from random weights of this shape, in place of --init')
+    ap.add_argument('--pretrain', type=int, default=0, metavar='N', help='iterations of attention pre-training before the first (default: 0)')
     ap.add_argument('--phase', type=Path, help='folder of a kept phase to start from, in place of --init')
     ap.add_argument('--parser', default=PRETRAINED/'scenes-256', help='parser folder')
     ap.add_argument('--cache', type=Path, help='folder for decoded photos (default: in OUT)')
@@ -349,6 +381,7 @@ def main():
     trainer = Trainer(a, train)
     if state := read_state(a.out): trainer.load(state)
     elif a.phase: trainer.start_phase(a.phase, a.fresh_discriminators)
+    elif a.pretrain: pretrain(a, trainer)
     with open(a.out/'settings.jsonl', 'a') as f:
         f.write(json.dumps({k: v if isinstance(v, (int, float, tuple)) else str(v) for k, v in vars(a).items()} | dict(iteration=trainer.iteration))+'\n')
     print(f'{len(train)} photos, {len(valid)} held out, from iteration {trainer.iteration}', flush=True)
@@ -396,6 +429,16 @@ def save_samples(a, trainer, valid):
     sample_grid(trainer, valid, a.seed+1).save(a.out/'samples'/f'{trainer.iteration:06d}.jpg', quality=92)
     save_synthesizer(model, trainer.label_set, SIDE, a.out/'averages'/f'{trainer.iteration:06d}', dict(iteration=trainer.iteration), half=True)
     trainer.keep_phase(a.out/'phase')
+
+
+def pretrain(a, trainer):
+    "Pre-training, and its curve in pretrain.csv: means of ten iterations."
+    rows = trainer.pretrain(a.pretrain)
+    with open(a.out/'pretrain.csv', 'w', newline='') as f:
+        w = csv.DictWriter(f, ['iteration', *rows[0]])
+        w.writeheader()
+        for i in range(0, len(rows), 10): w.writerow(dict(iteration=i) | {k: f'{np.mean([r[k] for r in rows[i:i+10]]):.4g}' for k in rows[0]})
+    save_state(a, trainer)
 
 
 def run(a, trainer, valid):

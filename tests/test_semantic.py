@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 
 from msca.base.labels import SCENE_LABELS, InputError, one_hot
 from msca.commands.training import _check_train, _train_options, chosen_model, inherited_segmenter, recall_options, run_options, training_recipe
+from msca.data.cache import weights_digest
 from msca.data.datasets import ProceduralScenes
 from msca.evidence.perceptual import lpips_network
 from msca.learning.backbones import LITE0, efficientnet_lite0, load_backbone
@@ -25,6 +26,7 @@ from msca.learning.recipe import LossWeights, TrainingConfig, phases, schedule_l
 from msca.learning.run import TrainingRun
 from msca.learning.samples import CROSS, SELF
 from msca.learning.semantic_discriminator import SemanticConfig, SemanticDiscriminator
+from msca.model.segmenter import load_segmenter
 from msca.model.synthesizer import SynthesizerConfig, build_synthesizer
 from msca.pretrained.models import PRETRAINED, parser_folder
 
@@ -208,6 +210,20 @@ def test_finetune_and_init(tmp_path):
     with pytest.raises(InputError, match='one of them'): checked(tmp_path/'d', '--finetune', 'scenes-128', '--init', 'scenes-128')
 
 
+def test_parser_of_another_model(tmp_path):
+    "`--parser` takes a finished parser, says why it cannot, and a resumed run remembers it."
+    args = checked(tmp_path, '--parser', 'scenes-128', '--init', 'scenes-256')
+    assert (args.parser, run_options(args).parser) == (str(PRETRAINED/'scenes-128'),)*2
+    assert weights_digest(inherited_segmenter(args, SCENE_LABELS.classes)) == weights_digest(load_segmenter(PRETRAINED/'scenes-128')[0])
+    with pytest.raises(InputError, match='scenes-128: its parser knows other classes than the data; --labels scenes'): inherited_segmenter(args, ('sky', 'sea'))
+    bare = tmp_path/'bare'
+    bare.mkdir()
+    with pytest.raises(InputError, match='bare: has no parser'): inherited_segmenter(checked(tmp_path/'b', '--parser', str(bare)), SCENE_LABELS.classes)
+    for more in (['--parser-epochs', '2'], ['--parser-weights', str(PRETRAINED/'scenes-128'/'parser.safetensors')]):
+        with pytest.raises(InputError, match='as it is'): checked(tmp_path/'c', '--parser', 'scenes-128', *more)
+    with pytest.raises(InputError, match='neither a shipped model'): checked(tmp_path/'d', '--parser', 'nobody')
+
+
 def test_older_run_from_a_model_keeps_its_size(tmp_path):
     "A run of a version in which --init brought no size goes on at its recipe's."
     args = checked(tmp_path, '--init', 'scenes-256', '--parser-epochs', '8')
@@ -249,6 +265,24 @@ def test_a_phase_starts_again_from_half_precision(tmp_path):
         for see in (lambda t: t.generator(c, x, c), lambda t: t.average.average(c, x, c), lambda t: t.discriminators[0](maps), lambda t: t.discriminators[1](x, c)[0][-1]):
             assert (see(other)-see(kept)).abs().max() < 1e-3
     assert (other.iteration, other.average.n) == (10, 1) and not torch.equal(kept.generator(c, x, c), kept.average.average(c, x, c))
+
+
+def test_pretraining_moves_attention_alone():
+    "Features come nearer to the target's; what paints stays; the average starts where the generator is."
+    sys.path.insert(0, str(Path(__file__).parents[1]/'benchmarks'))
+    from train_scenes import Trainer
+    torch.manual_seed(0)
+    painter, rng = build_synthesizer('msca', TOY), np.random.default_rng(0)
+    ids = np.repeat(np.repeat(rng.integers(0, S, (9, 9), np.uint8), 32, 0), 32, 1)
+    photo = rng.integers(0, 256, (S, 3), np.uint8)[ids]
+    trainer = SimpleNamespace(generator=painter, store=[(photo, ids, ids)], average=SimpleNamespace(average=deepcopy(painter)), device='cpu', autocast=nullcontext,
+                              a=SimpleNamespace(seed=0, crops=2))
+    before = {k: v.clone() for k, v in painter.state_dict().items()}
+    rows = Trainer.pretrain(trainer, 16, 1e-2)
+    first, last = (np.mean([sum(r.values()) for r in some]) for some in (rows[:4], rows[-4:]))
+    moved = {k.split('.')[0] for k, v in painter.named_parameters() if not torch.equal(v, before[k])}
+    assert last < .9*first and moved == {'image_pyramid', 'label_pyramid', 'attention'}
+    for k, v in trainer.average.average.state_dict().items(): assert torch.equal(v, painter.state_dict()[k])
 
 
 def test_label_mix_asks_nothing_of_a_judge_that_sees_every_pixel_alone():

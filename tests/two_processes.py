@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from precision import double_precision
 
 warnings.filterwarnings('ignore', category=FutureWarning)
 
@@ -81,11 +82,14 @@ def training(folder, **changes):
 
 
 def everything(folder):
-    "One iteration of each phase, and a whole training in `folder`; what is needed to compare."
+    "One iteration of each phase, and a whole training in `folder`, in double precision; what is needed to compare."
     found = {phase.name: one_iteration(phase) for phase in phases(RECIPE)}
-    run, drawn = training(folder, generator_every=2), RunLog.draw
+    drawn = RunLog.draw
     RunLog.draw = lambda self: None  # drawing history.png takes longer than this training
-    try: run.run(progress=False)
+    try:
+        with double_precision():
+            run = training(folder, generator_every=2)
+            run.run(progress=False)
     finally: RunLog.draw = drawn
     found['networks'] = {name: net.state_dict() for name, net in run.networks.named().items()}
     return found

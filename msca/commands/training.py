@@ -90,6 +90,8 @@ def _add_start(start):
                                                        'and, where the classes are the same, its parser')
     start.add_argument('--finetune', metavar='MODEL', help="the short way to a model for photos of one's own: --init MODEL, the classes matched by name "
                                                            "where MODEL knows the shared 17, and no pre-training")
+    start.add_argument('--parser', metavar='MODEL', help='take the parser of this checkpoint or shipped model, which must know the same classes, '
+                                                         'and train none')
     start.add_argument('--parser-weights', metavar='FILE',
                        help="local SqueezeNet 1.0 weights from which the parser's encoder starts (default: at random)")
     start.add_argument('--vgg-weights', default='imagenet', metavar='FILE',
@@ -165,6 +167,7 @@ class _Given(Configuration):
     seed:whole(0)|None = None
     init:str|None = None
     finetune:str|None = None
+    parser:str|None = None
     parser_weights:str|None = None
     vgg_weights:str|None = None
     loss_weights:tuple[tuple[str, number(0)], ...]|None = None
@@ -172,7 +175,7 @@ class _Given(Configuration):
 RunOptions = make_dataclass('RunOptions', [(name, kind|None, None) for name, kind in RECIPE_FIELDS.items()], bases=(_Given,), frozen=True)
 RunOptions.__doc__ = "The options that make a run what it is, as its folder keeps them."
 
-_PATHS = 'data', 'palette', 'init', 'finetune', 'perceptual_weights', 'backbone_weights', 'parser_weights', 'vgg_weights'
+_PATHS = 'data', 'palette', 'init', 'finetune', 'parser', 'perceptual_weights', 'backbone_weights', 'parser_weights', 'vgg_weights'
 
 def run_options(
     args,  # what argparse read for `msca train`
@@ -316,14 +319,17 @@ def inherited_segmenter(
     args,  # what argparse read for `msca train`
     classes:tuple,  # names
 ):  # `SceneSegmenter`; None where a new one is to be trained
-    "The segmenter of the model to start from, where nothing else is wanted and it knows the same classes."
+    "The segmenter that is wanted by name, or, where nothing is said, that of the model to start from, if it knows the same classes."
     from msca.model.segmenter import load_segmenter
-    if not args.init or args.parser_epochs is not None or args.parser_weights: return None
+    source = args.parser or args.init
+    if not source or args.parser_epochs is not None or args.parser_weights: return None
     from msca.pretrained.models import parser_folder
-    folder = parser_folder(Path(args.init))
-    if folder is None: return None
-    net, known = load_segmenter(folder)
-    return net if known.classes == classes else None
+    folder = parser_folder(Path(source))
+    net, known = (None, None) if folder is None else load_segmenter(folder)
+    if known is not None and known.classes == classes: return net
+    if not args.parser: return None
+    why = 'has no parser' if known is None else 'its parser knows other classes than the data; --labels scenes matches them with the shared 17'
+    raise InputError(f'{args.parser}: {why}')
 
 def training_recipe(
     args,  # what argparse read for `msca train`
@@ -405,6 +411,13 @@ def _finetune(args):
     if args.labels is None and shared: args.labels = 'scenes'
     if args.pretrain_epochs is None: args.pretrain_epochs = 0
 
+def _check_parser(args):
+    if args.parser_epochs is not None or args.parser_weights:
+        raise InputError('--parser takes a parser as it is; leave out --parser-epochs and --parser-weights')
+    if not Path(args.parser).exists():
+        from msca.pretrained.models import model_folder
+        args.parser = str(model_folder(args.parser))
+
 def _check_train(args):
     "What can be known without reading any data; and without torch, unless --init is a model's name."
     check_run_folder(Path(args.out), args.resume)
@@ -414,6 +427,7 @@ def _check_train(args):
         from msca.pretrained.models import model_folder
         args.init = str(model_folder(args.init))
     if args.finetune: _finetune(args)
+    if args.parser: _check_parser(args)
     if args.resume: recall_options(args)
     if args.resume: args.data = known_places(args.data, Path(args.out))
     if args.mean_color and args.variant not in COLORED:
@@ -542,7 +556,7 @@ def _train(args, device):
     return not run.stopped
 
 def _parser_line(args, classes):
-    if inherited_segmenter(args, classes): return f'parser: that of {args.init}'
+    if inherited_segmenter(args, classes): return f'parser: that of {args.parser or args.init}'
     epochs = PARSER_EPOCHS if args.parser_epochs is None else args.parser_epochs
     return f'parser: {epochs} epoch' + 's'*(epochs != 1)
 

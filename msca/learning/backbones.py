@@ -45,6 +45,8 @@ class Backbone(nn.Module):
         image:torch.Tensor,  # B×3×H×W in [-1, 1], sides of at least 32
     ) -> list:  # five maps, fine to coarse
         "The five maps of a picture."
+        if image.is_cpu and torch.is_autocast_enabled('cpu'):  # a CPU's gradient of a depthwise convolution is slow in bfloat16
+            with torch.autocast('cpu', enabled=False): return self(image.float())
         x, maps = ((image+1)/2 - self.mean)/self.std, []
         for i, layer in enumerate(self.layers):
             x = layer(x)

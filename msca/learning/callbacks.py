@@ -17,7 +17,7 @@ from ..base.processes import average_gradients, broadcast_state
 from .backbones import Backbone
 from .discriminators import PixelDiscriminator
 from .quiet_fastai import Callback, CancelStepException
-from .losses import chroma_loss, color_loss, feature_matching, hinge_discriminator, hinge_generator, texture_loss, weighted_mean
+from .losses import at_once, chroma_loss, color_loss, feature_matching, hinge_discriminator, hinge_generator, texture_loss, weighted_mean
 from .recipe import LossWeights
 from .samples import CROSS, SELF
 from .semantic_discriminator import (SemanticConfig, SemanticDiscriminator, class_weights, label_ids, painted_loss,
@@ -97,10 +97,19 @@ class SemanticOpponent(nn.Module):
         samples:torch.Tensor,  # B, importance of each sample
     ) -> dict:  # name → scalar
         "What the generator learns by: every labelled pixel should be classified as its class."
-        scores, pixels = self(pred, target_onehot)
+        terms = (f(pred, target_onehot, samples) for f in self.judges())
+        return {k: v for term in terms for k, v in term.items()}
+
+    def judges(self) -> list:  # of callables with the arguments of `generator_terms`
+        "The generator's terms one by one."
+        return [self._class_term, *[self._pixel_term]*(self.pixels is not None)]
+
+    def _class_term(self, pred, target_onehot, samples):
+        scores = self.semantic(self.backbone(pred))
         ids = label_ids(target_onehot, scores.shape[-2:])
-        terms = dict(adversarial=true_class_loss(scores, ids, self._balance(ids), samples))
-        return terms if pixels is None else dict(terms, pixel=hinge_generator(pixels, samples))
+        return dict(adversarial=true_class_loss(scores, ids, self._balance(ids), samples))
+
+    def _pixel_term(self, pred, target_onehot, samples): return dict(pixel=hinge_generator(self.pixels(pred, target_onehot), samples))
 
     def _balance(self, ids): return class_weights(ids, self.semantic.config.n_labels)
 
@@ -128,13 +137,14 @@ class GeneratorLoss(nn.Module):
         *condition:torch.Tensor,  # (c1 onehot, x2, c̃2 onehot), what the discriminator sees beside the picture
     ) -> torch.Tensor:  # scalar
         "Weighted sum (paper Eq. 11 with SPADE's losses)."
-        w, discriminator = sample_weights(task, self.weights.self_reconstruction), self._discriminator[0]
-        terms = dict(l1=weighted_mean((pred-truth).abs(), w))
-        if self.perceptual is not None: terms['perceptual'] = (self.perceptual(pred, truth)*w).sum()
-        for name, f in dict(texture=texture_loss, color=color_loss, chroma=chroma_loss).items():
-            if getattr(self.weights, name): terms[name] = (f(pred, truth)*w).sum()
-        if discriminator is not None: terms.update(self._adversarial(discriminator, pred, truth, w, condition))
-        loss, further = sum(self.weight(k)*v for k, v in terms.items()), self.regularization()
+        w, terms = sample_weights(task, self.weights.self_reconstruction), {}
+        def weighted(found):
+            terms.update({k: terms.get(k, 0.) + v.detach() for k, v in found.items()})
+            return sum(self.weight(k)*v for k, v in found.items())
+        loss = at_once(lambda x: weighted(self._by_position(x, truth, w)), pred)
+        if self.perceptual is not None: loss = loss + self._by_features(pred, truth, w, weighted)
+        for judge in self._judges(truth, w, condition): loss = loss + at_once(lambda x, f=judge: weighted(f(x)), pred)
+        further = self.regularization()
         if self.further_losses: further = further | self.further_losses(pred, truth, task, self.perceptual and self.perceptual.features)
         if further: terms['regularization'] = sum(further.values())
         self.parts = {k: float(v.detach()) for k, v in (terms | further).items()} | self.measurements()
@@ -146,11 +156,25 @@ class GeneratorLoss(nn.Module):
         "What a term counts now."
         return getattr(self.weights, name)*(self.strength if name in ('adversarial', 'pixel') else 1.)
 
-    def _adversarial(self, discriminator, pred, truth, w, condition):
-        if isinstance(discriminator, SemanticOpponent): return discriminator.generator_terms(pred, condition[0], w)
-        with torch.no_grad(): real = discriminator(truth, *condition)
-        fake = discriminator(pred, *condition)
-        return dict(adversarial=hinge_generator(fake, w), feature_matching=feature_matching(real, fake, w))
+    def _by_position(self, pred, truth, w):
+        wanted = {k: f for k, f in dict(texture=texture_loss, color=color_loss, chroma=chroma_loss).items() if getattr(self.weights, k)}
+        return dict(l1=weighted_mean((pred-truth).abs(), w), **{k: (f(pred, truth)*w).sum() for k, f in wanted.items()})
+
+    def _by_features(self, pred, truth, w, weighted):
+        *feats, divisors = self.perceptual.known(truth)
+        def distances(x, w, *feats): return weighted(dict(perceptual=(self.perceptual.distances(x, *feats, divisors)*w).sum()))
+        return at_once(distances, pred, w, *feats, at_a_time=4 if pred.is_cpu else len(pred))
+
+    def _judges(self, truth, w, condition):
+        "What the discriminator has to say, as functions of the picture → terms by name."
+        discriminator = self._discriminator[0]
+        if discriminator is None: return []
+        if isinstance(discriminator, SemanticOpponent): return [lambda x, f=f: f(x, condition[0], w) for f in discriminator.judges()]
+        def patches(x):
+            with torch.no_grad(): real = discriminator(truth, *condition)
+            fake = discriminator(x, *condition)
+            return dict(adversarial=hinge_generator(fake, w), feature_matching=feature_matching(real, fake, w))
+        return [patches]
 
 # %% ../../nbs/340_learning.callbacks.ipynb #80285d50
 class DiscriminatorStep(Callback):
@@ -332,7 +356,7 @@ class EMA(Callback):
         "Move the average towards the model."
         self.n += 1
         d = min(self.decay, (1+self.n)/(10+self.n))
-        for a, p in zip(self.average.parameters(), self.model.parameters()): a.lerp_(p.detach(), 1-d)
+        torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1-d)
         for a, b in zip(self.average.buffers(), self.model.buffers()): a.copy_(b)
 
 # %% ../../nbs/340_learning.callbacks.ipynb #2a9dbd3e

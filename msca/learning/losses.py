@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['DISTILLED_WIDTHS', 'weighted_mean', 'hinge_discriminator', 'hinge_generator', 'feature_matching', 'PerceptualLoss',
-           'texture_loss', 'color_loss', 'chroma_loss']
+           'texture_loss', 'color_loss', 'chroma_loss', 'at_once']
 
 # %% ../../nbs/320_learning.losses.ipynb #100a055a
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.autograd.function import once_differentiable
 
 from ..base.processes import sum_over_processes, world_size
 from ..base.weights import download_weights, fill_features, load_weights_file
@@ -20,9 +21,9 @@ from ..model.segmenter import load_squeezenet_weights
 def weighted_mean(
     x:torch.Tensor,  # B×…, any shape
     weights:torch.Tensor=None,  # B, importance of each sample; None: equal, summing to 1
-) -> torch.Tensor:  # scalar, float32
+) -> torch.Tensor:  # scalar, in float32 at least
     "Mean over everything but the batch, then the weighted sum over the batch."
-    per_sample = x.flatten(1).mean(1, dtype=torch.float32)
+    per_sample = x.flatten(1).mean(1, dtype=torch.promote_types(x.dtype, torch.float32))
     return per_sample.mean() if weights is None else (per_sample*weights).sum()
 
 # %% ../../nbs/320_learning.losses.ipynb #1e706e39
@@ -145,12 +146,24 @@ class PerceptualLoss(nn.Module):
         truth:torch.Tensor,  # B×3×H×W in [-1, 1]
     ) -> torch.Tensor:  # B, one value a picture
         "Perceptual distance of every picture to its truth."
-        with torch.no_grad(): true_feats = self.features(truth)
-        loss = 0.
-        for w, p, t in zip(self.weights, self.features(pred), true_feats):
-            scale = (sum_over_processes(t.abs().mean())/world_size()).clamp_min(1e-6) if self.relative else 1.
-            loss = loss + w * (p.float()-t.float()).abs().mean((1, 2, 3)) / scale
-        return loss
+        return self.distances(pred, *self.known(truth))
+
+    @torch.no_grad()
+    def known(self,
+        truth:torch.Tensor,  # B×3×H×W in [-1, 1]
+    ) -> tuple:  # features at every tap; then what each tap is divided by, one number a tap
+        "All that the true pictures of a batch have to say, without gradient."
+        feats = self.features(truth)
+        if not self.relative: return *feats, truth.new_ones(len(feats))
+        return *feats, torch.stack([sum_over_processes(t.abs().mean())/world_size() for t in feats]).clamp_min(1e-6)
+
+    def distances(self,
+        pred:torch.Tensor,  # B×3×H×W in [-1, 1]
+        *known:torch.Tensor,  # of their truths, from `known`
+    ) -> torch.Tensor:  # B, one value a picture
+        "Distance of every picture to features that are known."
+        *feats, divisors = known
+        return sum(w * (p.float()-t.float()).abs().mean((1, 2, 3)) / d for w, p, t, d in zip(self.weights, self.features(pred), feats, divisors))
 
 # %% ../../nbs/320_learning.losses.ipynb #535821eb
 def _contrast(x, step, axis):
@@ -187,3 +200,34 @@ def chroma_loss(
     r, g, b = F.avg_pool2d((pred-truth).float(), 2, ceil_mode=True, count_include_pad=False).unbind(1)
     return ((r-g).abs() + (b-(r+g)/2).abs()).mean((1, 2))
 
+
+# %% ../../nbs/320_learning.losses.ipynb #a1b2c3d1
+class _Known(torch.autograd.Function):
+    "A number whose gradient is known."
+    @staticmethod
+    def forward(ctx, x, value, gradient):
+        ctx.save_for_backward(gradient)
+        ctx.dtype = x.dtype
+        return value.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad): return (ctx.saved_tensors[0]*grad).to(ctx.dtype), None, None
+
+def at_once(
+    f,  # callable: pictures, and what belongs to them in `beside` → scalar
+    pictures:torch.Tensor,  # B×3×H×W
+    *beside:torch.Tensor,  # B×… each
+    at_a_time:int=None,  # pictures for which f is called, where it is a sum over pictures; None: all
+) -> torch.Tensor:  # scalar
+    "`f` of the pictures, with a gradient that is computed now: what f keeps for it is free again. No gradient reaches anything but the pictures."
+    device = pictures.device.type
+    scaled = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device) == torch.float16
+    if scaled or not (torch.is_grad_enabled() and pictures.requires_grad): return f(pictures, *beside)
+    values, gradients = [], []
+    wide = pictures.detach().to(torch.promote_types(pictures.dtype, torch.float32))
+    for part, *others in zip(*(t.split(at_a_time or len(pictures)) for t in (wide, *beside))):
+        part = part.detach().requires_grad_()
+        values.append(f(part, *others))
+        with torch.autocast(device, enabled=False): gradients += torch.autograd.grad(values[-1], part)
+    return _Known.apply(pictures, sum(v.detach() for v in values), torch.cat(gradients))

@@ -9,6 +9,7 @@ __all__ = ['init_spade_', 'global_statistics', 'GlobalBatchNorm2d', 'SPADE', 're
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.autograd.function import once_differentiable
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import spectral_norm
 
@@ -27,6 +28,7 @@ def init_spade_(
     return module
 
 # %% ../../nbs/220_model.spade.ipynb #589cfc83
+def _plain_cpu(x): return x.is_cpu and x.dtype in (torch.float32, torch.float64) and not torch.compiler.is_compiling()
 def _wide(x): return x.to(torch.promote_types(x.dtype, torch.float32))  # half precision is too little to add up in
 
 def global_statistics(
@@ -39,6 +41,23 @@ def global_statistics(
     mean = total/count
     return mean, squares/count - mean**2, count
 
+class _Normalize(torch.autograd.Function):
+    "Batch norm that keeps its result for the way back in place of its input: what follows keeps the result as well, and the input is free."
+    @staticmethod
+    def forward(ctx, x, norm):
+        norm.num_batches_tracked += 1
+        share = 1/float(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
+        out, _, scale = torch.native_batch_norm(x, None, None, norm.running_mean, norm.running_var, True, share, norm.eps)
+        ctx.save_for_backward(out, scale)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        out, scale = ctx.saved_tensors  # the result has mean 0 and deviation 1, and its gradient goes through a weight of `scale`
+        zero, one = torch.zeros_like(scale), torch.ones_like(scale)
+        return torch.ops.aten.native_batch_norm_backward(grad, out, scale, None, None, zero, one, True, 0., [True, False, False])[0], None
+
 class GlobalBatchNorm2d(nn.BatchNorm2d):
     "Batch norm without weights, over the batch of all processes that train together; in a process alone torch's own."
     def __init__(self,
@@ -50,6 +69,7 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         x:torch.Tensor,  # B×C×H×W
     ) -> torch.Tensor:  # B×C×H×W
         "Normalize; in training mode the running averages follow."
+        if self.training and world_size() == 1 and _plain_cpu(x): return _Normalize.apply(x, self)
         if not self.training or world_size() == 1: return super().forward(x)
         mean, var, n = global_statistics(x)
         self._follow(mean, var*n/(n-1))  # torch's running variance is the unbiased one
@@ -65,6 +85,28 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         self.running_var.lerp_(var.to(self.running_var), share)
 
 # %% ../../nbs/220_model.spade.ipynb #c9e13071
+class _Modulate(torch.autograd.Function):
+    "`leaky_relu(n·(1+γ) + β)` that keeps of its result only where it is positive."
+    @staticmethod
+    def forward(ctx, n, gamma, beta, slope):
+        out = torch.addcmul(beta, n, gamma).add_(n)
+        ctx.slope = slope
+        ctx.save_for_backward(n, gamma, *[out > 0]*(slope != 1))
+        return out if slope == 1 else F.leaky_relu_(out, slope)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        n, gamma, *positive = ctx.saved_tensors
+        if positive: grad = torch.where(positive[0], grad, grad*ctx.slope)
+        return torch.addcmul(grad, grad, gamma), grad*n, grad, None
+
+def _bordered(x, conv):
+    "With the border that a convolution makes; zeros are added in the convolution itself."
+    return x if conv.padding_mode == 'zeros' else F.pad(x, conv._reversed_padding_repeated_twice, mode=conv.padding_mode)
+
+def _on_bordered(conv, x): return F.conv2d(x, conv.weight, conv.bias, padding=conv.padding if conv.padding_mode == 'zeros' else 0)
+
 class SPADE(nn.Module):
     "Parameter-free batch norm, then scale and shift predicted from a condition map (SPADE §3, its Eq. 1)."
     def __init__(self,
@@ -86,6 +128,17 @@ class SPADE(nn.Module):
         "`norm(x)·(1+γ) + β`."
         h = F.relu(self.shared(condition))
         return self.norm(x)*(1+self.gamma(h)) + self.beta(h)
+
+    def modulate(self,
+        normed:torch.Tensor,  # B×C×H×W, normalized already
+        bordered:torch.Tensor,  # B×n_condition×…, the condition, with a border where the padding is no zeros
+        slope:float=.2,  # of the leaky ReLU behind; 1: there is none
+    ) -> torch.Tensor:  # B×C×H×W
+        "Scale, shift and activation of what is normalized already, for training: less is kept for the way back."
+        h = F.relu(_on_bordered(self.shared, bordered))
+        gamma, beta = self.gamma(h), self.beta(h)
+        wide = torch.promote_types(normed.dtype, gamma.dtype)
+        return _Modulate.apply(normed.to(wide), gamma.to(wide), beta.to(wide), slope)
 
 # %% ../../nbs/220_model.spade.ipynb #fb0f89db
 @torch.no_grad()
@@ -132,6 +185,16 @@ class SPADEResBlock(nn.Module):
         condition:torch.Tensor,  # B×n_condition×H×W
     ) -> torch.Tensor:  # B×n_out×H×W
         "Shortcut plus residual."
+        if self.training and not torch.compiler.is_compiling(): return self._learn(x, condition)
         shortcut = x if self.conv_s is None else self.conv_s(self.spade_s(x, condition))
         x = self.conv_1(F.leaky_relu(self.spade_1(x, condition), .2))
         return shortcut + self.conv_2(F.leaky_relu(self.spade_2(x, condition), .2))
+
+    def _learn(self, x, condition):
+        "The same in training: what several layers do to one input is done once."
+        normed, condition = self.spade_1.norm(x), _bordered(condition, self.spade_1.shared)
+        y = self.conv_1(self.spade_1.modulate(normed, condition))
+        y = self.conv_2(self.spade_2.modulate(self.spade_2.norm(y), condition))
+        if self.conv_s is None: return x + y
+        for own, same in zip(self.spade_s.norm.buffers(), self.spade_1.norm.buffers()): own.copy_(same)  # it normalizes the same signal
+        return self.conv_s(self.spade_s.modulate(normed, condition, 1)) + y
