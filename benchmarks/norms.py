@@ -78,7 +78,7 @@ def main():
             total.backward()
             optimizers[name].step()
             seconds[name].append(time.perf_counter()-start)
-            if step >= args.updates-50: last[name].append(float(loss))
+            if step >= args.updates-50: last[name].append(float(loss.detach()))
     layout, truth, other_layout, other = draw(range(10_000, 10_016))
     rows, painted = {}, []
     for name, model in models.items():

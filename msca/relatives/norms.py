@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..model.spade import SPADE, GlobalBatchNorm2d
+from ..model.spade import SPADE, GlobalBatchNorm2d, SPADEResBlock
 from ..model.synthesizer import SceneSynthesizer, SynthesizerConfig
 from .cocosnet import PositionalNorm
 
@@ -122,6 +122,13 @@ def make_norm(
                   attentive=partial(AttentiveNorm, channels, residual=False))
     return makers[name]()
 
+class _OwnNorms(SPADEResBlock):
+    "The block whose shortcut has a norm of its own: one with weights is not the same twice, as the plain block takes it to be in training."
+    def _learn(self, x, condition):
+        shortcut = x if self.conv_s is None else self.conv_s(self.spade_s(x, condition))
+        x = self.conv_1(F.leaky_relu(self.spade_1(x, condition), .2))
+        return shortcut + self.conv_2(F.leaky_relu(self.spade_2(x, condition), .2))
+
 class NormedSynthesizer(SceneSynthesizer):
     "The synthesizer with another norm under SPADE."
     def __init__(self,
@@ -131,6 +138,7 @@ class NormedSynthesizer(SceneSynthesizer):
         super().__init__(config, vgg_weights)
         self.layout = Layout()
         for block in self.generator.blocks:
+            if config.norm == 'attentive': block.__class__ = _OwnNorms  # the same layers, another way through them
             for spade in (m for m in block.children() if isinstance(m, SPADE)):
                 spade.norm = make_norm(config.norm, spade.gamma.out_channels, self.layout)
 
