@@ -288,10 +288,12 @@ def draw(found, folder):
     fig.savefig(Path(folder)/'bench.png')
 
 
-def measure(sizes, repeats, folder):
-    "Everything."
+def measure(sizes, repeats, folder, only=None):
+    "Everything, or processes alone."
     (Path(folder)/'old').mkdir()
     old = earlier_source(Path(folder)/'old')
+    sources = {**({BEFORE: old} if old and max(sizes) >= 256 else {}), 'new': ROOT}
+    if only: return dict(processes=processes(sources, max(1, repeats//2), folder))
     workers = {**({'2d49569': Worker('old', old)} if old else {}), 'plain': Worker('plain', ROOT),
                'float32': Worker('new', ROOT, 'float32'), 'auto': Worker('new', ROOT)}
     idle = (os.cpu_count() or 1) - os.getloadavg()[0]
@@ -315,7 +317,6 @@ def measure(sizes, repeats, folder):
     rows = lambda kind: [(int(k.split(', ')[1]), r['plain']) for k, r in jobs.items() if k.split(', ')[0] == kind]
     told = {kind: dict(exponent=exponent(rows(kind)), dense_over_ours={s: round(d['cpu']/dict(rows(kind))[s]['cpu'], 1) for s, d in rows(f'dense_{kind}')})
             for kind in ('attention', 'attention_backward')}
-    sources = {**({'2d49569': old} if old and max(sizes) >= 256 else {}), 'new': ROOT}
     return dict(jobs=jobs, attention=told, processes=processes(sources, max(1, repeats//2), folder), gflop_256=work(max(sizes) >= 256))
 
 
@@ -324,16 +325,18 @@ def main():
     ap.add_argument('--out', type=Path, required=True)
     ap.add_argument('--sizes', type=int, nargs='+', default=[128, 256, 512])
     ap.add_argument('--repeats', type=int, default=7)
+    ap.add_argument('--only', choices=['processes'], help='how long `msca synth`, `Synthesizer.load()` and `import torch` take, nothing else')
     a = ap.parse_args()
     import torch
     start, load = time.time(), os.getloadavg()
-    with tempfile.TemporaryDirectory() as folder: found = measure(a.sizes, a.repeats, folder)
-    about = dict(command=f"python benchmarks/bench.py --out results/{a.out.name} --sizes {' '.join(map(str, a.sizes))} --repeats {a.repeats}", seed=0,
+    with tempfile.TemporaryDirectory() as folder: found = measure(a.sizes, a.repeats, folder, a.only)
+    command = f"python benchmarks/bench.py --out results/{a.out.name} --sizes {' '.join(map(str, a.sizes))} --repeats {a.repeats}"
+    about = dict(command=command+(f' --only {a.only}' if a.only else ''), seed=0,
                  data='random ids in squares, random pixels', date=time.strftime('%Y-%m-%d'), minutes=round((time.time()-start)/60, 1), torch=torch.__version__,
                  cpu=torch.backends.cpu.get_cpu_capability(), machine=platform.machine(), cores=os.cpu_count(),
                  programs_that_ran_beside=round(load[0], 1), unit='seconds, MB, GFLOP')
     a.out.write_text(json.dumps(dict(made_by=about, **found), indent=1)+'\n')
-    draw(found, a.out.parent)
+    if not a.only: draw(found, a.out.parent)
 
 
 if __name__ == '__main__':

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from msca.base.labels import InputError
+from msca.commands.cli import main
 from msca.data.render import procedural_scene
 from msca.data.scene import indexed_image
 from msca.model.folded import FoldedGenerator, native_precision
@@ -68,6 +70,32 @@ def test_a_changed_model_is_folded_anew():
     assert s.painter is not painter and (np.asarray(s(a, b, size=64), int)-first)[..., 0].mean() > 10
     s.model.train()
     assert s.painter is s.model
+
+
+def test_a_command_paints_in_a_precision(files, monkeypatch):
+    "The picture is that of `Synthesizer.load(precision=)`, and in a folder the precision is one of the settings that must not change."
+    monkeypatch.chdir(files)
+    given = ['synth', 'layout.png', 'photo.png', '--size', '64', '--model', 'procedural-128', '--device', 'cpu']
+    found = {}
+    for p in ('float32', 'bfloat16', 'auto'):
+        assert main([*given, '--precision', p, '--out', f'{p}.png']) == 0
+        found[p] = np.asarray(Image.open(f'{p}.png'), int)
+        own = Synthesizer.load('procedural-128', 'cpu', quiet=True, precision=p)('layout.png', 'photo.png', size=64)
+        assert (found[p] == np.asarray(own)).all()
+    assert 0 < abs(found['float32']-found['bfloat16']).mean() < 1 and (found['auto'] == found[native_precision()]).all()
+    with pytest.raises(SystemExit, match='2'): main([*given, '--precision', 'half'])
+    assert main([*given, '--out', 'several', '--contact-sheet', '--precision', 'float32']) == 0
+    assert main([*given, '--out', 'several', '--contact-sheet']) == 2
+
+
+def test_a_command_does_not_look_for_garbage_among_its_imports(files):
+    "What torch has made is left out of it, what comes later is not."
+    code = ("import gc, sys; from msca.commands.cli import main; sys.argv = ['msca', 'synth', 'layout.png', 'photo.png', '--size', '64', '--device', 'cpu']\n"
+            "from msca.commands import options; load = options.open_model\n"
+            "from msca.commands import synth; synth.open_model = lambda *a: [load(*a), print('\\n', gc.isenabled(), gc.get_freeze_count() > 1e5, len(gc.get_objects()) < 1e5)][0]\n"
+            "assert main() == 0")
+    done = subprocess.run([sys.executable, '-c', code], cwd=files, capture_output=True, text=True, check=True)
+    assert 'True True True' in done.stdout
 
 
 def test_unknown_precisions_are_refused():

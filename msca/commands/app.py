@@ -28,7 +28,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ..base.labels import InputError
-from .options import CommandFailed, add_dataset_options, add_model_options, open_model, whole_number
+from .options import CommandFailed, add_dataset_options, add_model_options, add_precision_option, lasting_imports, open_model, whole_number
 from .picture import demo_inputs
 
 # %% ../../nbs/950_commands.app.ipynb #cbd09517
@@ -85,10 +85,11 @@ def open_studio(
     data=None,  # and for `--data`
     format=None,  # and for `--format`
     palette=None,  # and for `--palette`
+    precision:str='auto',  # and for `--precision`
 ):  # `Studio`
     "The studio that `msca app` shows."
-    from msca.app.studio import Studio
-    s = open_model(model, device)
+    with lasting_imports(): from msca.app.studio import Studio
+    s = open_model(model, device, precision=precision)
     known = dict(data=data, format=format, palette=palette) if data else run_data(model) if model and os.path.isdir(model) else {}
     if not known: return Studio(s, *demo_scenes(s))
     try: return Studio(s, *own_scenes(s=s, **known))
@@ -297,6 +298,7 @@ def _app_arguments(p):
     p.add_argument('--data', metavar='DIR', help="a dataset whose held-out photos the page begins with (default: that of the model's run, else the scenes of msca demo)")
     add_dataset_options(p)
     add_model_options(p)
+    add_precision_option(p)
 
 def _checked(model, device, data, format=None, palette=None):
     "Arguments of `open_studio`, checked here, where a mistake can be said in a line; the defaults need no check, which saves importing torch."
@@ -350,7 +352,8 @@ def app(args):
     "`msca app`: the widgets as a page, until Ctrl-C."
     if find_spec('voila') is None: raise InputError("msca app needs Voilà, which is not installed: pip install voila")
     free_port(args.port)
-    serve(args.port, {}, not args.no_browser, 'stopped', _checked(args.model, args.device, args.data, args.format, args.palette))
+    serve(args.port, {}, not args.no_browser, 'stopped',
+          dict(_checked(args.model, args.device, args.data, args.format, args.palette), precision=args.precision))
 
 COMMANDS = (('app', 'the widgets as a page in a browser, on this computer only', 'msca app\n  msca app --port 0 --no-browser --model run\n  msca app --data my_photos',
              _app_arguments, app),)

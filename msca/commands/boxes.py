@@ -24,7 +24,6 @@ from msca.commands.options import (
     progress_bar,
     whole_number,
 )
-from ..data.boxes import box_ids, make_boxes, read_boxes
 
 # %% ../../nbs/922_commands.boxes.ipynb #d503163a
 def box_option(
@@ -67,6 +66,7 @@ def _boxes_arguments(p):
 # %% ../../nbs/922_commands.boxes.ipynb #bf9506a8
 def _asked(args, label_set):
     "All boxes, with classes that the model knows."
+    from msca.data.boxes import box_ids, make_boxes, read_boxes
     said = [make_boxes([b], args.size, '--box') for b in args.box]
     boxes = [b for one in said for b in one] + (read_boxes(args.boxes, args.size) if args.boxes else [])
     if not boxes: raise InputError('no box is given: --box sky=0,0,1,.4, or --boxes FILE')

@@ -7,6 +7,7 @@ __all__ = ['COMMANDS', 'GROUPS', 'build_parser', 'plain_warnings', 'failure', 'm
 
 # %% ../../nbs/980_commands.cli.ipynb #1e28abd4
 import argparse
+import gc
 import os
 import sys
 import warnings
@@ -100,4 +101,6 @@ def main(
         if os.environ.get('MSCA_TRACEBACK') and code == 1: raise
         print(paint_line(line, sys.stderr), file=sys.stderr)
         return code
+    finally:
+        if argv is None: gc.freeze()  # a process that ends need not look for garbage among all that torch has imported
     return 0

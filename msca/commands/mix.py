@@ -14,6 +14,7 @@ from msca.commands.options import (
     SEED,
     add_map_options,
     add_model_options,
+    add_precision_option,
     add_segmenter_option,
     check_inputs,
     check_output,
@@ -45,6 +46,7 @@ def _mix_arguments(p):
     p.add_argument('--size', type=picture_side, metavar='N', help="short side of a picture (default: the model's training size; 0: the layout's own)")
     add_map_options(p)
     add_model_options(p)
+    add_precision_option(p)
     add_segmenter_option(p)
 
 # %% ../../nbs/925_commands.mix.ipynb #cf12fbd0
@@ -69,7 +71,7 @@ def mix(args):
     from msca.base.files import save_image
     from msca.steering.class_styles import check_codes, class_number, read_codes, unseen_classes
     from msca.steering.interpolation import contact_sheet
-    s = open_model(args.model, args.device, segmenter=args.segmenter)
+    s = open_model(args.model, args.device, segmenter=args.segmenter, precision=args.precision)
     check_codes(s)
     for name in [n for n, _ in [*args.style, *([args.morph] if args.morph else [])] if n != '*'] + args.another: class_number(name, s.label_set)
     read_told_maps(args, s.label_set)

@@ -4,17 +4,19 @@
 
 # %% auto #0
 __all__ = ['COUNT', 'SEED', 'TRAINING_SIDE', 'DEFAULT_MODEL', 'CommandFailed', 'whole_number', 'picture_side', 'device_name',
-           'add_model_option', 'add_model_options', 'add_segmenter_option', 'add_noise_option', 'add_map_options',
-           'add_dataset_options', 'read_told_maps', 'name_options', 'has_color', 'paint_line', 'command_parser',
-           'show_first', 'check_inputs', 'check_writable', 'check_output', 'early_label_set', 'check_pictures',
-           'progress_bar', 'open_model']
+           'add_model_option', 'add_model_options', 'add_precision_option', 'add_segmenter_option', 'add_noise_option',
+           'add_map_options', 'add_dataset_options', 'read_told_maps', 'name_options', 'has_color', 'paint_line',
+           'command_parser', 'show_first', 'check_inputs', 'check_writable', 'check_output', 'early_label_set',
+           'check_pictures', 'progress_bar', 'lasting_imports', 'open_model']
 
 # %% ../../nbs/900_commands.options.ipynb #33aad719
 import argparse
+import gc
 import os
 import re
 import sys
 import warnings
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 
@@ -76,6 +78,13 @@ def add_model_options(
     "`--model` and `--device`."
     add_model_option(p)
     p.add_argument('--device', type=device_name, default='auto', help='auto, cpu, cuda or mps (default: auto)')
+
+def add_precision_option(
+    p:argparse.ArgumentParser,  # a command's parser
+):
+    "`--precision`."
+    p.add_argument('--precision', choices=['auto', 'float32', 'bfloat16'], default='auto',
+                   help='numbers in which a CPU paints (default: auto, bfloat16 where the processor has it; float32 is the training\'s own)')
 
 def add_segmenter_option(
     p:argparse.ArgumentParser,  # a command's parser
@@ -319,17 +328,30 @@ def progress_bar(
     from fastprogress.fastprogress import progress_bar as bar
     return bar(items, total=total, leave=False) if sys.stdout.isatty() else items
 
+@contextmanager
+def lasting_imports():
+    "What is imported here stays until the process ends: nobody looks for garbage among it. In a process that has torch already nothing changes."
+    if 'torch' in sys.modules or not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try: yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
 def open_model(
     model:str,  # what was given for `--model`
     device:str,  # and for `--device`
     vgg_weights='imagenet',  # and for `--vgg-weights`
     segmenter=None,  # and for `--segmenter`
     seed=0,  # and for `--seed`
+    precision:str='auto',  # and for `--precision`
 ):  # `Synthesizer`
     "The model that a command asks for, with progress bars on long work."
     if vgg_weights != 'imagenet': check_inputs(vgg_weights)
-    from msca.pretrained.synthesizer import Synthesizer
-    s = Synthesizer.load(model, device, vgg_weights, quiet=True, segmenter=segmenter)
+    with lasting_imports(): from msca.pretrained.synthesizer import Synthesizer
+    s = Synthesizer.load(model, device, vgg_weights, quiet=True, segmenter=segmenter, precision=precision)
     if seed:
         from msca.model.synthesizer import place_noise
         if not place_noise(s.model, seed): warnings.warn(f'model {s.name} has no noise; every --seed gives the same picture', stacklevel=2)

@@ -15,6 +15,7 @@ from msca.commands.options import (
     COUNT,
     SEED,
     add_model_options,
+    add_precision_option,
     add_segmenter_option,
     check_inputs,
     check_output,
@@ -29,6 +30,7 @@ def _demo_arguments(p):
                    help='folder for grid.png and for the layouts and exemplars in it (default: demo)')
     p.add_argument('--seed', type=SEED, default=0, help='another number gives other scenes')
     add_model_options(p)
+    add_precision_option(p)
 
 DEMO_LAYOUTS = ((1, 'coast'), (2, 'mountain'), (9, 'countryside'), (35, 'forest'), (3, 'street'), (4, 'skyline'))  # (seed, kind)
 DEMO_PHOTOS = dict(photo='temple', day='mountains', sunset='sunset', autumn='autumn')  # name in the demo → name of a photograph
@@ -67,7 +69,7 @@ def demo(args):
     from msca.base.files import save_image
     from msca.data.scene import indexed_image
     from msca.pretrained.synthesizer import grid_picture
-    s = open_model(args.model, args.device)
+    s = open_model(args.model, args.device, precision=args.precision)
     layouts, exemplars = demo_inputs(seed=args.seed)
     rows = s.grid(layouts.values(), exemplars.values())
     for name, scene in layouts.items(): save_image(indexed_image(scene.labels, scene.label_set), out/'layouts'/f'{name}.png')

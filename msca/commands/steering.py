@@ -19,6 +19,7 @@ from msca.commands.options import (
     TRAINING_SIDE,
     add_map_options,
     add_model_options,
+    add_precision_option,
     add_noise_option,
     add_segmenter_option,
     check_inputs,
@@ -72,6 +73,7 @@ def _interpolate_arguments(p):
     add_noise_option(p)
     add_map_options(p)
     add_model_options(p)
+    add_precision_option(p)
     add_segmenter_option(p)
 
 # %% ../../nbs/920_commands.steering.ipynb #c63c1d1f
@@ -108,7 +110,7 @@ def interpolate(args):
     from msca.base.files import save_image
     from msca.steering.interpolation import simplex_weights
     if args.weights: simplex_weights(args.weights, len(args.exemplars))
-    s = open_model(args.model, args.device, segmenter=args.segmenter, seed=args.seed)
+    s = open_model(args.model, args.device, segmenter=args.segmenter, seed=args.seed, precision=args.precision)
     read_told_maps(args, s.label_set)
     picture, frames = _interpolated(args, s)
     if args.animation: save_animation(frames, args.animation, fps)
@@ -151,6 +153,7 @@ def _extrapolate_arguments(p):
     p.add_argument('--seed', type=SEED, default=0, help="of the windows' positions and the noise (default: 0)")
     add_map_options(p)
     add_model_options(p)
+    add_precision_option(p)
     add_segmenter_option(p)
 
 def _tell_stretching(layout, height, width):
@@ -170,7 +173,7 @@ def extrapolate(args):
 
     from msca.base.files import save_image
     from msca.steering.extrapolation import insert_patch
-    s, drawn = open_model(args.model, args.device, segmenter=args.segmenter, seed=args.seed), args.layout
+    s, drawn = open_model(args.model, args.device, segmenter=args.segmenter, seed=args.seed, precision=args.precision), args.layout
     read_told_maps(args, s.label_set)
     exemplar = s.read_exemplar(args.exemplar, args.exemplar_layout, None, args.classes, args.palette)
     layout = s.read_layout(args.layout, args.size or 0, args.classes, args.palette)
@@ -270,6 +273,7 @@ def _grid_arguments(p):
     add_noise_option(p)
     add_map_options(p)
     add_model_options(p)
+    add_precision_option(p)
     add_segmenter_option(p)
 
 def grid(args):
@@ -283,7 +287,7 @@ def grid(args):
     from msca.base.files import save_image
     from msca.data.scene import load_photo
     from msca.pretrained.synthesizer import grid_picture
-    s = open_model(args.model, args.device, segmenter=args.segmenter, seed=args.seed)
+    s = open_model(args.model, args.device, segmenter=args.segmenter, seed=args.seed, precision=args.precision)
     read_told_maps(args, s.label_set)
     layouts = [s.read_layout(c, args.size, args.classes, args.palette) for c in args.layouts]
     maps = args.exemplar_layouts or maps  # read, perhaps

@@ -17,6 +17,7 @@ from ..data.scene import nearby_classes
 from msca.commands.options import (
     add_map_options,
     add_model_options,
+    add_precision_option,
     add_noise_option,
     add_segmenter_option,
     check_inputs,
@@ -50,6 +51,7 @@ def _synth_arguments(p):
     add_noise_option(p)
     add_map_options(p)
     add_model_options(p)
+    add_precision_option(p)
     add_segmenter_option(p)
     p.add_argument('--vgg-weights', default='imagenet', metavar='FILE',
                    help='local VGG-19 weights, for models of the paper configuration (default: download)')
@@ -98,7 +100,7 @@ def _synth_one(args):
     check_inputs(*inputs)
     check_pictures(args)
     from msca.base.files import save_image
-    s = open_model(args.model, args.device, args.vgg_weights, args.segmenter, args.seed)
+    s = open_model(args.model, args.device, args.vgg_weights, args.segmenter, args.seed, args.precision)
     read_told_maps(args, s.label_set)
     picture = s(args.layout, args.exemplar, args.exemplar_layout, args.size, args.exemplar_size, args.classes, args.palette)
     save_image(picture, out)
@@ -121,6 +123,7 @@ def _settings(args, s):
     files = {n: str(Path(f).absolute()) for n in _LISTS if (f := getattr(args, n))}
     given = {n: getattr(args, n) for n in ('size', 'exemplar_size', 'segmenter', 'seed', 'snap') if getattr(args, n) is not None}
     if not any(getattr(m, 'noise', 0) for m in s.model.modules() if hasattr(m, 'corner')): given.pop('seed')   # every seed gives the same picture
+    if args.precision != 'auto': given['precision'] = args.precision
     return dict(model=s.name, weights=weights_digest(s.model)) | given | files
 
 def _check_settings(folder, before, now):
@@ -176,7 +179,7 @@ def _pictures(n, one='', more='s'): return f'{n} picture{one if n == 1 else more
 def _paint_folder(args, folder, pairs):
     "Paint what is missing; gives path of a picture → why it was left out."
     from msca.data.scene import load_labels
-    s = open_model(args.model, args.device, args.vgg_weights, args.segmenter, args.seed)
+    s = open_model(args.model, args.device, args.vgg_weights, args.segmenter, args.seed, args.precision)
     before, pictures = _earlier(folder)
     settings = _settings(args, s)
     _check_settings(folder, before, settings)
