@@ -42,6 +42,9 @@ def main():
     a = ap.parse_args()
     a.out.mkdir(parents=True, exist_ok=True)
     for name in COPIED: shutil.copy(a.series/name, a.out/name)
+    told = json.loads((a.out/'table1.json').read_text(encoding='utf-8'))
+    told['plan']['recipe'] |= {k: Path(v).name for k, v in told['plan']['recipe'].items() if k.endswith('_weights') and v}  # wherever they lay
+    with write_whole(a.out/'table1.json') as part: part.write_text(json.dumps(told, indent=1)+'\n', encoding='utf-8')
     sheet = Image.open(a.series/'pictures.png').convert('RGB')
     with write_whole(a.out/'pictures.jpg') as part: sheet.resize((WIDTH, round(sheet.height*WIDTH/sheet.width)), Image.Resampling.LANCZOS).save(part, 'JPEG', quality=72)
     curves = {p.parent.name: curve(p.parent) for p in sorted(a.series.glob('models/*/trained.json'))}

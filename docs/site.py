@@ -28,6 +28,7 @@ ROOMS = dict(base='what everything stands on', data='photos and their label maps
              pretrained='shipped models, and `Synthesizer`', commands='the command line')
 LABORATORY = {'480_evidence.shipped': 'The shipped model: what it does, and where it fails',
               '470_evidence.table1': 'Table 1 again: the comparison of the paper, at the scale of minutes',
+              '472_evidence.relatives': 'The relatives, trained alike',
               '463_evidence.series': 'A series of trainings', '466_evidence.orderings': 'Orderings: which differences are more than chance',
               '435_evidence.references': 'References: what a number is worth'}
 
@@ -237,12 +238,15 @@ def measures_table(columns):
 
 
 def write_table1(folder):
-    "The paper's comparison, repeated on photos and on rendered scenes: one page each."
-    names = {'table1-siftflow': 'Table 1 on photos', 'table1-procedural': 'Table 1 on rendered scenes'}
-    for name, title in names.items():
+    "The paper's comparison, repeated on photos and on rendered scenes, and that with the relatives: one page each."
+    again = 'Table 1 again', '470_evidence.table1'
+    pages = {'table1-siftflow': ('Table 1 on photos', *again), 'table1-procedural': ('Table 1 on rendered scenes', *again),
+             'table1-relatives': ('The relatives on rendered scenes', 'The relatives, trained alike', '472_evidence.relatives')}
+    for name, (title, discussed, notebook) in pages.items():
         text = (ROOT/'results'/name/'table1.md').read_text(encoding='utf-8')
-        (folder/f'{name}.md').write_text(text.replace('# Table 1\n', f'# {title}\n\nDiscussed in [Table 1 again](../notebooks/470_evidence.table1.ipynb).\n', 1), encoding='utf-8')
-    return list(names)
+        text = text.replace('# Table 1\n', f'# {title}\n\nDiscussed in [{discussed}](../notebooks/{notebook}.ipynb).\n', 1)
+        (folder/f'{name}.md').write_text(text, encoding='utf-8')
+    return list(pages)
 
 
 def write_laboratory(folder):
@@ -267,7 +271,7 @@ def write_results():
     for card in cards: (folder/f'{card.parent.name}.md').write_text(relink(re.sub(r'\A---\n.*?\n---\n', '', card.read_text(encoding='utf-8'), flags=re.S)), encoding='utf-8')
     write_laboratory(folder)
     text = (PAGES/'results'/'index.md').read_text(encoding='utf-8').replace('HELD_OUT_TABLE', held_out_table()).replace('REFERENCES_TABLE', references_table())
-    pages = [c.parent.name for c in cards] + write_table1(folder) + ['../notebooks/470_evidence.table1', '../notebooks/480_evidence.shipped', 'laboratory']
+    pages = [c.parent.name for c in cards] + write_table1(folder) + ['../notebooks/470_evidence.table1', '../notebooks/472_evidence.relatives', '../notebooks/480_evidence.shipped', 'laboratory']
     (folder/'index.md').write_text(text + '\n' + toctree(pages, hidden=True), encoding='utf-8')
 
 
