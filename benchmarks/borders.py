@@ -3,8 +3,10 @@
     MSCA_DATA=… python benchmarks/borders.py --out results/borders.json
 
 50 held-out photos (30 of SIFT Flow, 20 of LabelMe Facade, from the list in results/held_out.json), each painted at 256×256 from its own label map
-and itself. The second painter has the shipped weights; nothing was trained for it. Its three forms show what each layer does: convolutions
-alone, up-sampling alone, both. All of them paint every photo in turn.
+and itself. `share` is how much of the color beyond a border is on this side of it, averaged over the photos in which the photo and every
+painter's picture have borders between classes of different colors. The second painter has the shipped weights; nothing was trained for it. Its
+three forms show what each layer does: convolutions alone, up-sampling alone, both. All of them paint every photo in turn. Times are of the
+whole picture, its exemplar read anew.
 """
 import argparse
 import json
@@ -82,13 +84,15 @@ def main():
             if args.pictures and n % 10 == 0:
                 tensor_to_image(picture).save(f'{args.pictures}/{n}_{way.replace(" ", "_")}.png')
                 scene.image.save(f'{args.pictures}/{n}_photo.png')
-    means = {way: {k: round(float(np.nanmean([r[k] for r in found])), 3) for k in ('bleed', 'picture', 'truth', 'share', 'share_in_photo', 'psnr')} for way, found in rows.items()}
+    have = np.isfinite([[r[k] for r in found] for found in rows.values() for k in ('share', 'share_in_photo')]).all(0)
+    means = {way: {k: round(float(np.nanmean([r[k] for r in found])), 3) for k in ('bleed', 'picture', 'truth', 'psnr')} for way, found in rows.items()}
+    for way, found in rows.items(): means[way] |= {k: round(float(np.array([r[k] for r in found])[have].mean()), 3) for k in ('share', 'share_in_photo')}
     times = {w: round(float(np.median(np.array(t)/np.array(seconds['as shipped']))), 2) for w, t in seconds.items()}
     given = f' --ways {" ".join(map(repr, args.ways))}' if args.ways else ''
     finite = {w: [{k: None if v != v else v for k, v in r.items()} for r in found] for w, found in rows.items()}  # photos of one class have no border
     report = dict(command=f'python benchmarks/borders.py{given}', model=s.name, data='50 held-out photos: 30 siftflow, 20 labelmefacade', size=256, width=3,
                   threads=torch.get_num_threads(), means=means, time_over_as_shipped=times,
-                  photos_with_borders=sum(r['bleed'] is not None for r in finite['as shipped']), photos=finite)
+                  photos_with_borders=sum(r['bleed'] is not None for r in finite['as shipped']), photos_with_shares=int(have.sum()), photos=finite)
     Path(args.out).write_text(json.dumps(report, indent=1) + '\n')
     print(json.dumps({k: v for k, v in report.items() if k != 'photos'}, indent=1))
 

@@ -12,6 +12,8 @@ from msca.commands.cli import main
 from msca.data.boxes import Box
 from msca.data.datasets import ProceduralScenes, write_scenes
 from msca.data.published import open_dataset
+from msca.data.scene import load_labels
+from msca.pretrained.synthesizer import Synthesizer
 from msca.steering.boxed_layouts import BoxIndex, boxed_layout, find_outlines
 
 SKY, TREE = map(SCENE_LABELS.index, ('sky', 'tree'))
@@ -33,6 +35,18 @@ def test_a_layout_that_other_commands_take(photos, capsys):
     Image.effect_noise((64, 64), 60).convert('RGB').save('noise.png')
     assert main(['synth', 'layout.png', 'noise.png', '--size', '64', '--out', 'out.png']) == 0
     assert Image.open('out.png').size == (64, 64)
+
+
+def test_the_picture_is_painted_in_a_precision(photos):
+    "What `--exemplar` paints is the picture of `Synthesizer.load(precision=)`."
+    Image.effect_noise((64, 64), 60).convert('RGB').save('noise.png')
+    found = {}
+    for p in ('float32', 'bfloat16'):
+        assert main(['boxes', '--box', 'sky=0,0,1,.5', *photos, '--exemplar', 'noise.png', '--device', 'cpu', '--precision', p, '--picture', f'{p}.png']) == 0
+        with Image.open(f'{p}.png') as im: found[p] = np.asarray(im, int)
+        own = Synthesizer.load(device='cpu', quiet=True, precision=p)(load_labels('layout.png', SCENE_LABELS), 'noise.png')
+        assert (found[p] == np.asarray(own)).all()
+    assert 0 < abs(found['float32']-found['bfloat16']).mean() < 1
 
 
 def test_pixels_and_shares_are_one(photos):

@@ -16,6 +16,7 @@ from msca.commands.options import (
     SEED,
     add_dataset_options,
     add_model_options,
+    add_precision_option,
     add_segmenter_option,
     check_inputs,
     check_output,
@@ -61,6 +62,7 @@ def _boxes_arguments(p):
     g.add_argument('--cache', metavar='DIR', help="folder where small layouts are kept (default: the user's cache)")
     add_dataset_options(g)
     add_model_options(p)
+    add_precision_option(p)
     add_segmenter_option(p)
 
 # %% ../../nbs/922_commands.boxes.ipynb #bf9506a8
@@ -123,7 +125,7 @@ def boxes(args):
     save_image(indexed_image(found.labels, label_set), args.out)
     for line in _told(args, found, asked, label_set): print(line)
     if picture:
-        s = open_model(args.model, args.device, segmenter=args.segmenter)
+        s = open_model(args.model, args.device, segmenter=args.segmenter, precision=args.precision)
         save_image(s(found.labels, args.exemplar), picture)
         print(f'{picture}: painted in the style of {args.exemplar}\n{s}')
 
