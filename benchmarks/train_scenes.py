@@ -13,9 +13,13 @@ lies in pieces (`--piece`), so that files stay small enough to be carried: a ste
         --device cuda --crops 64 --piece 15 --minutes 9 --out RUN
 
 RUN/phase holds generator, average and discriminators of the last sample grid in half precision; `--phase` starts a new run from such a folder with fresh
-optimizers, so that a training goes on where its states cannot be kept. That of the last long training is `benchmarks/phases/scenes-256`.
+optimizers, so that a training goes on where its states cannot be kept. That of the shipped model is `benchmarks/phases/scenes-256`; of the one
+that is under way, `benchmarks/phases/compact-l` (its average alone), started with `--scratch compact-l --pretrain 400 --color 35 --chroma 12
+--pixel .6`.
 
-The whole way from random weights, attention pre-training first (its curve is RUN/pretrain.csv): `--scratch compact-l --pretrain 400`.
+The whole way from random weights begins with attention pre-training, whose curve is RUN/pretrain.csv:
+
+    python benchmarks/train_scenes.py --scratch compact-l --pretrain 400 --data $MSCA_DATA --perceptual-weights $WEIGHTS --out RUN
 
 RUN/log.csv has a row of means for every ten iterations: `photos` and `painted` are the shares of pixels that the discriminator finds right,
 `share_X` the part that term X has among the lengths
@@ -274,9 +278,10 @@ class Trainer:
         with write_whole(folder/'phase.json') as part: part.write_text(json.dumps(dict(iteration=self.iteration, updates=self.average.n)))
 
     def start_phase(self, folder, fresh=False):
-        "Go on from a kept phase with fresh optimizers (and `fresh` discriminators), at its iteration, so that the same photos do not come again."
+        """Go on from a kept phase with fresh optimizers (and `fresh` discriminators), at its iteration, so that the same photos do not come again.
+        Where only the average was kept, the generator goes on from it."""
         for name, net in dict(generator=self.generator, average=self.average.average).items():
-            net.load_state_dict(load_synthesizer(folder/name)[0].state_dict())
+            net.load_state_dict(load_synthesizer(folder/name if (folder/name).is_dir() else folder/'average')[0].state_dict())
         kept = self.discriminators.state_dict()
         if not fresh:
             self.discriminators.load_state_dict({k: v.to(kept[k].dtype) for k, v in load_file(folder/'discriminators.safetensors').items()})
@@ -372,6 +377,9 @@ def main():
     ap.add_argument('--threads', type=int, default=1)
     ap.add_argument('--seed', type=int, default=0)
     a = ap.parse_args()
+    if a.scratch and a.phase: ap.error('--scratch begins anew, and --phase goes on; give one of them')
+    if a.pretrain and not a.scratch: ap.error('--pretrain is for a painter with random weights: --scratch SHAPE')
+    if a.phase: a.init = a.phase/'average'  # which has the phase's shape
     warnings.simplefilter('ignore')
     torch.set_num_threads(a.threads)
     torch.set_flush_denormal(True)

@@ -1,13 +1,14 @@
 """One change of the recipe 'scenes' at a time: train a little from the kept phase, and measure the pictures of held-out photos.
 
-    python benchmarks/trials.py --data $MSCA_DATA --weights $MSCA_WEIGHTS --runs RUNS --out results/trials.json
+    python benchmarks/trials.py --data $MSCA_DATA --weights $MSCA_WEIGHTS --runs RUNS --phase PHASE --out results/trials.json
 
 Every trial but the one from scratch goes on from a kept phase (the recipe is that of iteration 2250: color 40, pixel .2, no chroma) with fresh optimizers for
 the same number of iterations over the same samples; the learning rates fall over the second half. Its averaged painter then paints 36 held-out photos from
 themselves, mirrored; differences are paired over photos,
 against the trial that changes nothing (those with new discriminators, and the one from scratch: against the one that only has new discriminators). The trial
 'other samples' changes nothing but the seed, and so tells how far luck goes. `minutes` are of processor time. A training of so few iterations shows where a
-change pushes, not where it ends. RUNS keeps the trainings; a trial that was measured is not repeated.
+change pushes, not where it ends. The phase of iteration 2250, from which `results/trials.json` went on, is not kept; the default is that of the shipped model,
+where `as is` is another recipe than the one it was trained with last. RUNS keeps the trainings; a trial that was measured is not repeated.
 """
 import argparse
 import json

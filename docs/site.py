@@ -271,7 +271,8 @@ def write_results():
     for card in cards: (folder/f'{card.parent.name}.md').write_text(relink(re.sub(r'\A---\n.*?\n---\n', '', card.read_text(encoding='utf-8'), flags=re.S)), encoding='utf-8')
     write_laboratory(folder)
     text = (PAGES/'results'/'index.md').read_text(encoding='utf-8').replace('HELD_OUT_TABLE', held_out_table()).replace('REFERENCES_TABLE', references_table())
-    pages = [c.parent.name for c in cards] + write_table1(folder) + ['../notebooks/470_evidence.table1', '../notebooks/472_evidence.relatives', '../notebooks/480_evidence.shipped', 'laboratory']
+    notebooks = [f'../notebooks/{name}' for name in ('470_evidence.table1', '472_evidence.relatives', '480_evidence.shipped')]
+    pages = [c.parent.name for c in cards] + write_table1(folder) + [*notebooks, 'laboratory']
     (folder/'index.md').write_text(text + '\n' + toctree(pages, hidden=True), encoding='utf-8')
 
 

@@ -1,5 +1,6 @@
 "Training against the semantic discriminator: what gets gradients, what a state holds, resumed bit by bit; the recipe `scenes`; starting from another model."
 import json
+import shutil
 import sys
 from contextlib import nullcontext
 from copy import deepcopy
@@ -265,6 +266,9 @@ def test_a_phase_starts_again_from_half_precision(tmp_path):
         for see in (lambda t: t.generator(c, x, c), lambda t: t.average.average(c, x, c), lambda t: t.discriminators[0](maps), lambda t: t.discriminators[1](x, c)[0][-1]):
             assert (see(other)-see(kept)).abs().max() < 1e-3
     assert (other.iteration, other.average.n) == (10, 1) and not torch.equal(kept.generator(c, x, c), kept.average.average(c, x, c))
+    shutil.rmtree(tmp_path/'generator')  # only the average was kept
+    Trainer.start_phase(other, tmp_path)
+    with torch.no_grad(): assert torch.equal(other.generator(c, x, c), other.average.average(c, x, c))
 
 
 def test_pretraining_moves_attention_alone():
