@@ -102,5 +102,6 @@ def main(
         print(paint_line(line, sys.stderr), file=sys.stderr)
         return code
     finally:
-        if argv is None: gc.freeze()  # a process that ends need not look for garbage among all that torch has imported
+        # a process that ends need not look for garbage among what was imported to paint; triton tells of whatever it does not get back as leaked
+        if argv is None and gc.get_freeze_count() and 'triton' not in sys.modules: gc.freeze()
     return 0
