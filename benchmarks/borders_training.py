@@ -9,7 +9,6 @@ is on this side of it, in the scenes where both pictures and the truth have bord
 """
 import argparse
 import json
-import time
 from pathlib import Path
 
 import norms
@@ -42,18 +41,7 @@ def main():
     for name, kind in (('plain', SceneSynthesizer), ('within borders', BorderedSynthesizer)):
         torch.manual_seed(0)
         models[name] = kind(config).train()
-    optimizers = {n: torch.optim.Adam(m.parameters(), 2e-3) for n, m in models.items()}
-    data, rng, seconds = norms.draw(range(args.scenes)), np.random.default_rng(0), {n: [] for n in models}
-    for step in range(args.updates):
-        layout, truth, other_layout, other = norms.batch_of(data, rng, args.scenes)
-        exemplar = (truth, layout) if step % 2 else (other, other_layout)
-        for name, model in models.items():
-            start = time.perf_counter()
-            loss = (model(layout, *exemplar)-truth).abs().mean()
-            optimizers[name].zero_grad()
-            loss.backward()
-            optimizers[name].step()
-            seconds[name].append(time.perf_counter()-start)
+    seconds, _ = norms.train_alike(models, args.scenes, args.updates)
     layout, truth, other_layout, other = norms.draw(range(10_000, 10_024))
     rows, painted, each, shares = {}, [], {}, dict(truth=shares_of(truth, layout))
     for name, model in models.items():

@@ -51,6 +51,25 @@ def sheet(rows, names):
     return out
 
 
+def train_alike(models, n, updates):
+    "All models on the same batches of `n` drawn scenes, one after another at every update; model → seconds and losses of its updates."
+    optimizers = {name: torch.optim.Adam(m.parameters(), 2e-3) for name, m in models.items()}
+    data, rng = draw(range(n)), np.random.default_rng(0)
+    seconds, losses = {name: [] for name in models}, {name: [] for name in models}
+    for step in range(updates):
+        layout, truth, other_layout, other = batch_of(data, rng, n)
+        exemplar = (truth, layout) if step % 2 else (other, other_layout)
+        for name, model in models.items():
+            start = time.perf_counter()
+            loss = (model(layout, *exemplar)-truth).abs().mean()
+            optimizers[name].zero_grad()
+            (loss+sum(model.regularization().values())).backward()
+            optimizers[name].step()
+            seconds[name].append(time.perf_counter()-start)
+            losses[name].append(float(loss.detach()))
+    return seconds, losses
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--updates', type=int, default=400)
@@ -64,21 +83,7 @@ def main():
     for name in NAMES:
         torch.manual_seed(0)
         models[name] = NormedSynthesizer(NormedConfig(S, norm=name, **config)).train()
-    optimizers = {n: torch.optim.Adam(m.parameters(), 2e-3) for n, m in models.items()}
-    data, rng = draw(range(args.scenes)), np.random.default_rng(0)
-    seconds, last = {n: [] for n in NAMES}, {n: [] for n in NAMES}
-    for step in range(args.updates):
-        layout, truth, other_layout, other = batch_of(data, rng, args.scenes)
-        exemplar = (truth, layout) if step % 2 else (other, other_layout)
-        for name, model in models.items():
-            start = time.perf_counter()
-            loss = (model(layout, *exemplar)-truth).abs().mean()
-            total = loss+sum(model.regularization().values())
-            optimizers[name].zero_grad()
-            total.backward()
-            optimizers[name].step()
-            seconds[name].append(time.perf_counter()-start)
-            if step >= args.updates-50: last[name].append(float(loss.detach()))
+    seconds, losses = train_alike(models, args.scenes, args.updates)
     layout, truth, other_layout, other = draw(range(10_000, 10_016))
     rows, painted = {}, []
     for name, model in models.items():
@@ -86,7 +91,7 @@ def main():
         with torch.inference_mode():
             picture, foreign = model(layout, other, other_layout), model(layout, other.roll(1, 0), other_layout.roll(1, 0))
         painted.append([*picture[:5], *foreign[:2]])
-        rows[name] = dict(held_out_l1=round(float((picture-truth).abs().mean())*127.5, 2), train_l1=round(float(np.mean(last[name]))*127.5, 2),
+        rows[name] = dict(held_out_l1=round(float((picture-truth).abs().mean())*127.5, 2), train_l1=round(float(np.mean(losses[name][-50:]))*127.5, 2),
                           other_exemplar_change=round(float((foreign-picture).abs().mean())*127.5, 2),
                           time_ratio=round(float(np.median(np.array(seconds[name])/np.array(seconds['batch']))), 2))
     sheet([[*other[:5], *other.roll(1, 0)[:2]], [*truth[:5], *truth[:2]], *painted], ('exemplar', 'truth', *NAMES)).save(Path(args.out).with_suffix('.png'))

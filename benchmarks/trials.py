@@ -27,15 +27,13 @@ from train_scenes import SIDE
 
 from msca import Synthesizer
 from msca.evidence.report import bootstrap_mean
-from msca.model.checkpoint import load_synthesizer, save_synthesizer
 from msca.model.segmenter import load_segmenter
-from msca.model.synthesizer import build_synthesizer
 from msca.pretrained.models import PRETRAINED
 
 ROOT = Path(__file__).parents[1]
 PHASE, PHOTOS = ROOT/'benchmarks'/'phases'/'scenes-256', 12  # of each set
 MEASURES = *PER_PICTURE, 'deeplab'
-FRESH, SCRATCH = '--fresh-discriminators', '--init {scratch}'  # the second: a painter with random weights, in place of the phase
+FRESH, SCRATCH = '--fresh-discriminators', '--scratch compact'  # the second: in place of the phase
 TRIALS = {  # name → (changed settings, the trial that it is compared with)
     'as is': ('', None),
     'adversarial ×2': ('--adversarial 1.4 --pixel .4', 'as is'),
@@ -65,15 +63,6 @@ def iteration(phase): return json.loads((phase/'phase.json').read_text())['itera
 def run_folder(a, name): return a.runs/re.sub(r'[^\w×½]+', '-', name)
 
 
-def random_painter(folder):
-    "A checkpoint of the shape of `scenes-256` with random weights."
-    if not folder.is_dir():
-        painter, label_set, _ = load_synthesizer(PRETRAINED/'scenes-256')
-        torch.manual_seed(0)
-        save_synthesizer(build_synthesizer('msca', painter.config), label_set, SIDE, folder, {})
-    return folder
-
-
 def train(name, a, folder):
     "The trial's training, unless it was done; minutes of processor time."
     told = folder/'minutes.json'
@@ -83,7 +72,7 @@ def train(name, a, folder):
     last = first+a.iterations
     fixed = dict(start, data=a.data, perceptual_weights=f'{a.weights}/vgg19_small16x_fp16.npz', out=folder, cache=a.runs/'cache', color=40, chroma=0, pixel=.2,
                  decay=f'{first+a.iterations//2},{last}', average=.96, iterations=last, sample_every=last)
-    changed = TRIALS[name][0].format(weights=a.weights, scratch=random_painter(a.runs/'scratch'))
+    changed = TRIALS[name][0].format(weights=a.weights)
     options = [x for k, v in fixed.items() for x in (f"--{k.replace('_', '-')}", str(v))] + changed.split()
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([sys.executable, '-W', 'ignore', ROOT/'benchmarks'/'train_scenes.py', *options], check=True)
@@ -144,7 +133,7 @@ def report(a, found, minutes):
     trials = {}
     for name, rows in found.items():
         changed, against = TRIALS[name]
-        changed = changed.format(weights='$MSCA_WEIGHTS', scratch='RUNS/scratch')
+        changed = changed.format(weights='$MSCA_WEIGHTS')
         trials[name] = dict(changed=changed, networks_in_losses=networks(changed), minutes=minutes[name], means={k: interval(v)['value'] for k, v in rows.items()})
         if against in found: trials[name]['minus'] = {'of': against} | {k: interval(np.subtract(v, found[against][k])) for k, v in rows.items()}
     about = dict(command=f'python benchmarks/trials.py --data $MSCA_DATA --weights $MSCA_WEIGHTS --runs RUNS --phase PHASE --iterations {a.iterations} --out {a.out}', seed=0,
