@@ -2,21 +2,26 @@
 
     python benchmarks/class_styles.py speed --out results/relatives_speed.json
     python benchmarks/class_styles.py control RUN… --size 64 --alexnet lpips_alex.npz --out control.json
+    python benchmarks/class_styles.py control sean-128 groupdnet-128 --data $MSCA_DATA --alexnet lpips_alex.npz --out results/held-out-class-codes.json
 
 `speed`: seconds of painting 256×256, in turn with msca's compact size, each as a module and folded for use, and of reading a photo with five
 classes in GroupDNet's two forms. CPU time of one thread, best of several, so that other programs on the
 machine count little.
-`control`: trained models on procedural scenes that they have not seen. How much another exemplar changes a picture; how much a class's own
-exemplar changes the class and everything else; mCSD and mOCD with codes of photos (LPIPS on AlexNet), and the share of pixels whose class
-the exemplar lacks.
+`control`: trained models on procedural scenes that they have not seen, or with --data on the photos of held_out.py's list and their first two
+exemplars. How much another exemplar of another structure changes a picture, and how much other noise does; how much a class's own exemplar
+changes the class and everything else; mCSD and mOCD with codes of photos (LPIPS on AlexNet), and the share of pixels whose class the
+exemplar lacks.
 """
 import argparse
 import json
+import sys
 import time
 from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
+from held_out import LIST, Questions, sides
 
 from msca.base.files import write_whole
 from msca.base.labels import SCENE_LABELS, one_hot
@@ -27,8 +32,9 @@ from msca.data.styles import procedural_style
 from msca.evidence.class_styles import class_style_scores, lpips_map
 from msca.model.class_codes import ClassCodes, draw_codes
 from msca.model.folded import fold
-from msca.model.synthesizer import build_synthesizer, find_variant
-from msca.pretrained.models import fold_spectral_norm, load_painter
+from msca.model.synthesizer import build_synthesizer, find_variant, position_noise
+from msca.pretrained.models import fold_spectral_norm, load_painter, model_folder
+from msca.steering.class_styles import has_distribution
 
 S, ROUNDS = len(SCENE_LABELS), 9
 
@@ -61,10 +67,24 @@ def speed():
                 reading_ratio=round(reading['dense']/reading['sparse'], 2), threads=1, unit='s of CPU, best of 9', torch=torch.__version__)
 
 
-def scenes(pairs, size):
-    "Photos and labels of (layout, style) pairs."
-    rendered = [render(procedural_layout(i), procedural_style(j), size) for i, j in pairs]
-    return torch.stack([image_to_tensor(s.image) for s in rendered]), one_hot(torch.stack([torch.tensor(s.labels).long() for s in rendered]), S)
+def tensors(scenes):
+    "Photos and labels, as a model takes them."
+    return torch.stack([image_to_tensor(s.image) for s in scenes]), one_hot(torch.stack([torch.tensor(s.labels).long() for s in scenes]), S)
+
+
+def drawn_scenes(n, size, seed):
+    "Scenes to paint, and two sets of exemplars of other layouts: the first in the scenes' styles, the second in other ones."
+    first = 50_000+1000*seed  # no training scene
+    pairs = [[(first+i, first+i) for i in range(n)], [(first+500+i, first+i) for i in range(n)], [(first+700+i, first+300+i) for i in range(n)]]
+    return [[render(procedural_layout(i), procedural_style(j), size) for i, j in some] for some in pairs]
+
+
+def held_out_photos(data, size):
+    "The photos of the list that are to be painted, and the first two exemplars of each."
+    chosen = json.loads(LIST.read_text())['sets']
+    questions = Questions(chosen, sides(data), size)
+    found = [(scene, *exemplars[:2]) for scene, exemplars in map(questions.__getitem__, range(len(questions)))]
+    return [list(some) for some in zip(*found)]
 
 
 @torch.inference_mode()
@@ -76,7 +96,7 @@ def exchanged(model, c1, x2, c2, x3, c3):
         own = model.paint_codes(c1[i:i+1], codes[i:i+1])
         for k in range(S):
             region = c1[i, k] > 0
-            if region.float().mean() < .02 or not (has[i, k] and have[i, k]): continue
+            if not .02 <= region.float().mean() < 1 or not (has[i, k] and have[i, k]): continue
             mixed = codes[i:i+1].clone()
             mixed[:, k] = theirs[i:i+1, k]
             change = (model.paint_codes(c1[i:i+1], mixed)-own).abs().mean((0, 1))
@@ -85,43 +105,56 @@ def exchanged(model, c1, x2, c2, x3, c3):
     return dict(inside=sum(inside)/len(inside), elsewhere=sum(outside)/len(outside), exchanges=len(inside))
 
 
+def elsewhere(*place, noise=position_noise):
+    "Noise of another place of the plane."
+    corner, *rest = place
+    return noise(corner+2**12, *rest)
+
+
 @torch.inference_mode()
-def control(folder, n, size, alexnet, seed):
+def other_noise(model, painted, c1, x2, c2):
+    "Mean change of pictures when their noise is another; None for a model without noise."
+    module = sys.modules[type(model).__module__]
+    if not getattr(module, 'position_noise', None): return None
+    with patch.object(module, 'position_noise', elsewhere): return float((model(c1, x2, c2)-painted).abs().mean())
+
+
+@torch.inference_mode()
+def control(name, scenes, alexnet, seed):
     "All numbers of one trained model."
-    model, _, meta = load_painter(Path(folder))
-    first = 50_000+1000*seed  # no training scene
-    _, c1 = scenes([(first+i, first+i) for i in range(n)], size)
-    x2, c2 = scenes([(first+500+i, first+i) for i in range(n)], size)
-    x3, c3 = scenes([(first+700+i, first+300+i) for i in range(n)], size)
+    model, _, meta = load_painter(model_folder(name))
+    (_, c1), (x2, c2), (x3, c3) = map(tensors, scenes)
     painted, other = model(c1, x2, c2), model(c1, x3, c3)
     present = c2.amax((2, 3))[:, :, None, None]
     found = dict(variant=model.variant, updates=meta.get('best', {}).get('iteration'), another_exemplar=float((other-painted).abs().mean()),
-                 lacking=float((c1*(1-present)).sum()/c1.sum()), exchange=exchanged(model, c1, x2, c2, x3, c3))
+                 other_noise=other_noise(model, painted, c1, x2, c2), lacking=float((c1*(1-present)).sum()/c1.sum()),
+                 exchange=exchanged(model, c1, x2, c2, x3, c3))
     codes = model.class_codes(torch.cat([x2, x3]), torch.cat([c2, c3]))
     draw = partial(draw_codes, ClassCodes(*codes))
-    scores = class_style_scores(model, c1[:6], draw, lpips_map('alex', alexnet), n=12, m=10, smallest=.02, seed=seed)
-    found['codes of photos'] = scores.summary()
-    if model.variant == 'groupdnet':
-        found['random codes'] = class_style_scores(model, c1[:6], model.random_codes, lpips_map('alex', alexnet), n=12, m=10, smallest=.02, seed=seed).summary()
-    return found
+    measure = lpips_map('alex', alexnet)
+    kinds = {'codes of photos': draw} | ({'random codes': model.random_codes} if has_distribution(model) else {})
+    return found | {kind: class_style_scores(model, c1[:6], draw, measure, n=12, m=10, smallest=.02, seed=seed).summary() for kind, draw in kinds.items()}
 
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument('what', choices=('speed', 'control'))
-    ap.add_argument('runs', nargs='*', help='folders of trained models')
+    ap.add_argument('models', nargs='*', help='names or folders of trained models')
     ap.add_argument('--size', type=int, default=128)
-    ap.add_argument('--scenes', type=int, default=24)
+    ap.add_argument('--scenes', type=int, default=24, help='how many drawn scenes')
+    ap.add_argument('--data', help='folder of photo sets: the photos of results/held_out.json in place of drawn scenes')
     ap.add_argument('--seed', type=int, default=0)
     ap.add_argument('--alexnet', default='imagenet', help="AlexNet's weights: a file, or torchvision's download")
     ap.add_argument('--out', type=Path, required=True)
     a = ap.parse_args()
     torch.set_num_threads(1)
     if a.what == 'speed': found = speed()
-    else: found = {Path(run).name: control(run, a.scenes, a.size, a.alexnet, a.seed) for run in a.runs}
-    options = '' if a.what == 'speed' else f' RUN… --size {a.size} --scenes {a.scenes} --seed {a.seed}'
-    command = f'python benchmarks/class_styles.py {a.what}{options}'
-    about = dict(command=command, data='procedural scenes' if a.what == 'control' else 'random numbers', seed=a.seed, time=time.strftime('%Y-%m-%d %H:%M'))
+    else:
+        scenes = held_out_photos(a.data, a.size) if a.data else drawn_scenes(a.scenes, a.size, a.seed)
+        found = {Path(name).name: control(name, scenes, a.alexnet, a.seed) for name in a.models}
+    shown = '' if a.what == 'speed' else f" {' '.join(Path(m).name for m in a.models)} --size {a.size}{' --data $MSCA_DATA' if a.data else f' --scenes {a.scenes}'} --seed {a.seed}"
+    data = 'random numbers' if a.what == 'speed' else 'results/held_out.json' if a.data else 'procedural scenes'
+    about = dict(command=f'python benchmarks/class_styles.py {a.what}{shown}', data=data, seed=a.seed, time=time.strftime('%Y-%m-%d %H:%M'))
     with write_whole(a.out) as part: part.write_text(json.dumps(about | found, indent=1)+'\n', encoding='utf-8')
     print(json.dumps(found, indent=1))
 

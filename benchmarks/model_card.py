@@ -3,6 +3,8 @@ import json
 import sys
 from pathlib import Path
 
+from msca.evidence.metrics import loss_networks
+
 ROOT = Path(__file__).parents[1]
 PHOTOS = dict(
     data="""Photos with label maps, the training side of a split by place (no place on both sides):
@@ -20,11 +22,14 @@ PROCEDURAL = dict(
 LOSS = """The perceptual loss used an ImageNet-trained SqueezeNet 1.0 (BSD license) as a frozen measuring instrument; it is not part of the model."""
 SEMANTIC = """Two ImageNet-trained networks were frozen measuring instruments of the losses: EfficientNet-Lite0 (Apache-2.0), through which the \
 semantic discriminator saw, and a distilled
-VGG-19 (MIT), whose features the perceptual loss compared. In the trainings of `scenes-256-v1`, from which this one went on, it was SqueezeNet 1.0. \
-None of them is part of the model. Measures that look through one of
+VGG-19 (MIT), whose features the perceptual loss compared.{before} None of them is part of the model. Measures that look through one of
 these networks or its kin are marked † below: the model was trained to please them."""
+WENT_ON = {'scenes-256': ' In the trainings of `scenes-256-v1`, from which this one went on, it was SqueezeNet 1.0.'}
+IS = dict(msca="Compact configuration of msca's masked spatial-channel attention with a SPADE generator",
+          sean='SEAN (Zhu et al., 2020) in the compact size, with the mean color of every class beside its style code',
+          groupdnet='GroupDNet (Zhu et al., 2020) in the compact size, with the mean color of every class beside its code map')
 EARLIER = {'scenes-256-v1': 'scenes-256'}  # model → what took its place as the default
-LEFT_IN = {'scenes-256': 'averages/002951', 'scenes-256-v1': 'smooth', 'scenes-128': 'more', 'procedural-128': 'full'}  # the last run of each
+LEFT_IN = {'scenes-256': 'NEXT/averages/002951', 'scenes-256-v1': 'RUN/smooth', 'scenes-128': 'RUN/more', 'procedural-128': 'RUN/full'}  # the last run of each; others: RUN
 SETS = dict(siftflow='SIFT Flow', labelmefacade='LabelMe Facade', msrc_v2='MSRC')
 
 
@@ -127,14 +132,36 @@ def parser_table(report):
 
 def measured_on_list(name):
     "What `held_out.py` measured, as Markdown."
-    report, study = read(f'held-out-{name}'), read('study')
+    report = read(f'held-out-{name}')
     return f"""Each photo of the list `results/held_out.json` is painted from itself, mirrored, and from four photos of other places (swaps). \
 `{report['made_by']['command']}` (seed {report['made_by']['seed']},
 {report['made_by']['date']}), everything in `results/held-out-{name}.json`; in brackets 95 % bootstrap intervals over photos, of Fréchet distances by leaving groups of photos out:
 
 {held_out_table(name)}
 
-**Better than before:** LPIPS by either network, the layout that DeepLab sees, the distance of swaps from photos, the amount of texture, and how \
+{beside_before(report) if name in WENT_ON else class_code_table(name)}"""
+
+
+def class_code_table(name):
+    "Whether a class's code keeps to its class, as Markdown."
+    report = read('held-out-class-codes')
+    r = report[name]
+    return f"""The same photos, each with its first two exemplars of other structure (`{report['command']}`, {report['time'][:10]}); mean changes of values in [-1, 1], LPIPS on AlexNet:
+
+| what is changed | what changes |
+|---|---|
+| another exemplar | {r['another_exemplar']:.3f} |
+| other noise | {r['other_noise']:.3f} |
+| one class's code, from another photo: in the class | {r['exchange']['inside']:.3f} |
+| … elsewhere | {r['exchange']['elsewhere']:.3f} (a factor of {r['exchange']['inside']/r['exchange']['elsewhere']:.1f}) |
+| mCSD / mOCD, codes of photos | {r['codes of photos']['mcsd']:.4f} / {r['codes of photos']['mocd']:.4f} |
+| … for each pixel | {r['codes of photos']['mcsd_area']:.4f} / {r['codes of photos']['mocd_area']:.4f} |"""
+
+
+def beside_before(report):
+    "What is better and what is worse than in the model before, as Markdown."
+    study = read('study')
+    return f"""**Better than before:** LPIPS by either network, the layout that DeepLab sees, the distance of swaps from photos, the amount of texture, and how \
 often the right exemplar is nearer by LPIPS.
 **As before:** color, and PSNR (lower by {-report['against']['psnr']['value']:.2f} dB, the interval includes zero). **Worse than before:** SSIM, by \
 {-report['against']['ssim']['value']:.3f}.
@@ -160,9 +187,9 @@ def measured(name):
 def card(name):
     "The text of the model card."
     meta = json.loads((ROOT/'msca'/'pretrained_models'/name/'config.json').read_text())
-    recipe, about = read(f'{name}-training'), PHOTOS if name.startswith('scenes') else PROCEDURAL
+    recipe, about = read(f'{name}-training'), PROCEDURAL if name.startswith('procedural') else PHOTOS
     holds = '`$MSCA_DATA` holds the photo sets as folders with `images/`, `labels/` and `classes.txt`, ' if '$MSCA_DATA' in recipe['command'] else ''
-    semantic = 'trained_with' in meta
+    semantic = 'efficientnet-lite0' in loss_networks(meta)
     caution = '' if semantic else 'Parser accuracy is pixel accuracy of the shipped parser, which was in no generator loss. '
     if not semantic and 'sets' in read(name): caution += 'SqueezeNet features were, and the SqueezeNet distance is near to them. '
     if name == 'scenes-256-v1': caution += 'High-frequency energy is near to the loss of texture. '
@@ -178,7 +205,7 @@ def card(name):
 
 Paints a layout of {len(meta['label_set']['classes'])} classes ({', '.join(meta['label_set']['classes'])}) in the style of an exemplar photo, at \
 {meta['size']}×{meta['size']} and other sizes near it.
-Compact configuration of msca's masked spatial-channel attention with a SPADE generator; `parser.safetensors` beside it labels exemplars that come without a label map.{earlier}
+{IS[meta.get('variant', 'msca')]}; `parser.safetensors` beside it labels exemplars that come without a label map.{earlier}
 
 ## Data
 
@@ -192,9 +219,9 @@ Compact configuration of msca's masked spatial-channel attention with a SPADE ge
 
 {steps}
 
-{SEMANTIC if semantic else LOSS}
+{SEMANTIC.format(before=WENT_ON.get(name, '')) if semantic else LOSS}
 
-Command: `{recipe['command']}`, which leaves this model in `{'NEXT' if semantic else 'RUN'}/{LEFT_IN[name]}`, where {holds}`$WEIGHTS` is {weights}{parser_is} Hardware: \
+Command: `{recipe['command']}`, which leaves this model in `{LEFT_IN.get(name, 'RUN')}`, where {holds}`$WEIGHTS` is {weights}{parser_is} Hardware: \
 {recipe['hardware']}. Time: {recipe['time']}.
 
 ## Differences from the committed code

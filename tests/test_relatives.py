@@ -27,7 +27,7 @@ from msca.pretrained.models import fold_spectral_norm
 from msca.pretrained.synthesizer import Synthesizer
 from msca.relatives.ablations import variant_recipe
 from msca.relatives.groupdnet import CGNorm, GroupDNetConfig
-from msca.relatives.sean import SEANConfig, SEANLayer
+from msca.relatives.sean import ClassLinear, SEANConfig, SEANLayer
 from msca.steering.class_styles import has_distribution, paint_mixed, read_codes, redraw, unseen_classes
 from msca.steering.masks import class_masks, linear_masks
 
@@ -349,13 +349,14 @@ def test_every_command(trained, name, capsys):
     assert f"a {name!r} model has no attention" in said and said.strip().count('\n') <= 1
 
 
-def test_mean_color_is_an_option_of_training(tmp_path, capsys):
+def test_mean_color_and_class_layers_are_options_of_training(tmp_path, capsys):
     "It shapes the network, stays when a run goes on and in the checkpoint, and is refused in one line where nothing could carry it."
     small = '--procedural 12 --size 32 --batch-size 4 --parser-epochs 0 --warmup-epochs 1 --epochs 0,0 --discriminator-width 8 --device cpu'.split()
-    run, line = str(tmp_path/'run'), ['train', '--variant', 'sean', '--mean-color', *small]
+    run, line = str(tmp_path/'run'), ['train', '--variant', 'sean', '--mean-color', '--class-layers', 'shared', *small]
     assert main([*line, '--out', run]) == 0
     assert json.loads((tmp_path/'run'/'config.json').read_text())['synthesizer']['mean_color'] is True
     model = load_synthesizer(run)[0]
+    assert {m.weight.shape[0] for m in model.modules() if isinstance(m, ClassLinear)} == {1}
     labels, photo = one_hot(torch.zeros(1, 32, 32).long(), S), torch.rand(1, 3, 32, 32)-.8
     with torch.no_grad(): dark, bright = (model.class_codes(x, labels).codes[0, 0] for x in (photo, photo+.6))
     assert torch.allclose(bright[-3:]-dark[-3:], torch.full((3,), .6), atol=1e-5) and (bright-dark)[:-3].abs().max() < 1e-2
@@ -368,6 +369,9 @@ def test_mean_color_is_an_option_of_training(tmp_path, capsys):
         assert main(['train', '--variant', variant, '--mean-color', *small, '--out', str(tmp_path/'other')]) == 2
         said = capsys.readouterr().err.strip()
         assert '--mean-color' in said and 'groupdnet-cross' in said and '\n' not in said and not (tmp_path/'other').exists()
+    for variant in ('msca', 'groupdnet'):
+        assert main(['train', '--variant', variant, '--class-layers', 'own', *small, '--out', str(tmp_path/'other')]) == 2
+        assert '--class-layers' in capsys.readouterr().err and not (tmp_path/'other').exists()
 
 
 @pytest.mark.slow

@@ -133,6 +133,9 @@ def _train_arguments(p):
     recipe.add_argument('--mean-color', action=argparse.BooleanOptionalAction,
                         help=f"the raw mean color of every class beside its code (tsit: of the photo, with its deviation), as these encoders do not see "
                              f"how bright a photo is; for {', '.join(COLORED)} (default: --init's, or no)")
+    recipe.add_argument('--class-layers', choices=['own', 'shared'],
+                        help="linear layers between a class's code and its styles in sean: its own, as published, or one for all classes, which learns sooner from few "
+                             "photos (default: --init's, or own; above 30 classes shared)")
     recipe.add_argument('--seed', type=SEED, default=0, help='of everything random (default: 0)')
     p.add_argument('--tensorboard', action='store_true',
                    help='also write the numbers and sample pictures for TensorBoard, to RUN/tensorboard')
@@ -163,6 +166,7 @@ class _Given(Configuration):
     padding:str|None = None
     upsampling:str|None = None
     mean_color:bool|None = None
+    class_layers:str|None = None
     parser_epochs:whole(0)|None = None
     seed:whole(0)|None = None
     init:str|None = None
@@ -353,7 +357,7 @@ def chosen_model(
     from msca.relatives.ablations import variant_recipe
     variant, config = variant_recipe(args.variant, config)
     start = read_config(args.init)['synthesizer'] if args.init else {}
-    shape = {k: start.get(k) if getattr(args, k) is None else getattr(args, k) for k in ('noise', 'padding', 'upsampling', 'mean_color')}
+    shape = {k: start.get(k) if getattr(args, k) is None else getattr(args, k) for k in ('noise', 'padding', 'upsampling', 'mean_color', 'class_layers')}
     named = getattr(find_variant(variant).config, args.config)(n_labels)
     try: return variant, replace(named, **{k: v for k, v in shape.items() if v is not None and hasattr(named, k)}), config
     except ValueError as e: raise InputError(str(e)) from None
@@ -432,6 +436,8 @@ def _check_train(args):
     if args.resume: args.data = known_places(args.data, Path(args.out))
     if args.mean_color and args.variant not in COLORED:
         raise InputError(f"--mean-color: a {args.variant!r} model cannot be told mean colors; --variant {', '.join(COLORED)} do")
+    if args.class_layers and not args.variant.startswith('sean'):
+        raise InputError(f'--class-layers: a {args.variant!r} model has no linear layers for classes; --variant sean and sean-cross do')
     if not args.data and not args.procedural: raise InputError('nothing to train on; give --data DIR, --procedural N, or both')
     weights = [f for f in (args.perceptual_weights, args.backbone_weights, args.parser_weights, args.vgg_weights) if f not in (None, 'imagenet')]
     check_inputs(*weights, args.init)
