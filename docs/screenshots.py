@@ -2,6 +2,7 @@
 
 Writes nbs/images/app-*.jpg and web-page.jpg; needs Chromium with chromedriver, and selenium and Voilà (`.[dev]`).
 """
+import contextlib
 import functools
 import http.server
 import io
@@ -17,7 +18,7 @@ from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
-from selenium.webdriver.support.ui import WebDriverWait
+from selenium.webdriver.support.ui import Select, WebDriverWait
 
 OUT = Path(__file__).parents[1]/'nbs'/'images'
 BOTTOM = 'return Math.max(...[...document.querySelectorAll(".jp-OutputArea *")].filter(e => e.offsetParent).map(e => e.getBoundingClientRect().bottom))'
@@ -65,25 +66,44 @@ def web_page():
             server.shutdown()
 
 
-def main():
-    web_page()
-    server = subprocess.Popen([sys.executable, '-m', 'msca', 'app', '--port', '0', '--no-browser'], text=True, stdout=subprocess.PIPE)
+@contextlib.contextmanager
+def app(*options):
+    "A browser at the page of `msca app` with its first pictures."
+    server = subprocess.Popen([sys.executable, '-m', 'msca', 'app', '--port', '0', '--no-browser', *options], text=True, stdout=subprocess.PIPE)
     page = None
     with tempfile.TemporaryDirectory() as profile:
         try:
             page = chromium(profile)
             page.get(server.stdout.readline().split()[0])
-            WebDriverWait(page, 90).until(lambda p: len([x for x in find(p, '.msca-picture') if x.get_attribute('src')]) >= 4)
-            for name in ('Mix', 'Paint', 'Explore'):
-                press(page, '.lm-TabBar-tab', name)
-                if name == 'Mix': find(page, '.msca-gallery button[title=countryside]')[0].click()
-                if name == 'Explore':
-                    target = find(page, '.msca-point img')[0]
-                    ActionChains(page).move_to_element_with_offset(target, 0, round(-.3*target.size['height'])).perform()
-                shoot(page, name.lower())
+            WebDriverWait(page, 90).until(lambda p: len([x for x in find(p, '.msca-picture') if x.get_attribute('src')]) >= 3)
+            yield page
         finally:
             if page: page.quit()
             server.terminate()
+
+
+def choose(page, row, option):
+    "Pick in the list beside a name."
+    rows = find(page, '.widget-hbox')
+    lists = next(r.find_elements('css selector', 'select') for r in rows if r.is_displayed() and r.text.startswith(row))
+    Select(lists[0]).select_by_visible_text(option)
+
+
+def main():
+    web_page()
+    with app() as page:
+        for name in ('Mix', 'Paint', 'Explore'):
+            press(page, '.lm-TabBar-tab', name)
+            if name == 'Mix': find(page, '.msca-gallery button[title=countryside]')[0].click()
+            if name == 'Explore':
+                target = find(page, '.msca-point img')[0]
+                ActionChains(page).move_to_element_with_offset(target, 0, round(-.3*target.size['height'])).perform()
+            shoot(page, name.lower())
+    with app('--model', 'groupdnet-128') as page:
+        press(page, '.lm-TabBar-tab', 'Classes')
+        time.sleep(5)
+        for row, photo in (('sky', 'sunset'), ('mountain', 'autumn'), ('grass', 'autumn'), ('tree', 'autumn')): choose(page, row, photo)
+        shoot(page, 'classes')
 
 
 if __name__ == '__main__': main()

@@ -15,13 +15,15 @@ from msca.data.scene import image_to_tensor
 from msca.model.checkpoint import load_synthesizer
 from msca.pretrained.models import PRETRAINED, shipped_models
 from msca.pretrained.synthesizer import Synthesizer
+from msca.steering.class_styles import mix_codes, paint_mixed, read_codes
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT/'benchmarks'))
 import shipped_measures as measure
 import stored_pictures
 
-MODELS = ('scenes-256', 'scenes-256-v1', 'scenes-128', 'procedural-128')
+ATTENDING, CODED = ('scenes-256', 'scenes-256-v1', 'scenes-128', 'procedural-128'), ('sean-128', 'groupdnet-128')
+MODELS = *ATTENDING, *CODED
 GRAY_LEVELS, TEXTURE = .7, .04  # how far pictures may be from the stored ones
 
 
@@ -44,11 +46,27 @@ def test_the_right_exemplar_is_better_by_decibels(s):
     assert measure.restyling(s, 10)['difference'] > 1.5
 
 
+@pytest.mark.parametrize('s', ATTENDING, indirect=True)
 def test_attention_is_far_from_uniform(s):
     scenes = [procedural_scene(measure.HELD_OUT+i, s.size) for i in range(8)]
     rows = measure.entropies(s, scenes, 6, np.random.default_rng(0))
     assert np.mean([r['beta']/r['beta_uniform'] for r in rows]) < .8
     assert np.mean([math.exp(r['alpha']-r['alpha_uniform']) for r in rows]) < .75  # share of the exemplar that a slot looks at
+
+
+@pytest.mark.parametrize('s', CODED, indirect=True)
+def test_a_class_of_another_photo_changes_that_class_most(s):
+    "Every class in turn takes its code from a photo in another style; what else changes, changes less."
+    a, b = (procedural_scene(measure.HELD_OUT+i, s.size) for i in (1, 2))
+    ids, own, other = a.labels, read_codes(s, a), read_codes(s, b)
+    before, inside, outside = np.asarray(paint_mixed(s, ids, own.codes.codes), float), [], []
+    for k in torch.nonzero(own.codes.present[0] & other.codes.present[0]).flatten().tolist():
+        if k >= len(s.label_set) or not (ids == k).mean() > .02: continue
+        mixed = mix_codes({'*': own, s.label_set.classes[k]: other}, s.label_set).codes
+        change = np.abs(np.asarray(paint_mixed(s, ids, mixed), float)-before).mean(2)
+        inside.append(change[ids == k].mean())
+        outside.append(change[ids != k].mean())
+    assert len(inside) >= 2 and np.mean(inside) > 2*np.mean(outside)
 
 
 def test_train_mode_and_eval_mode_agree(s):

@@ -365,16 +365,18 @@ def recompute_batchnorm(
     model:nn.Module,  # changed in place, left in eval mode
     batches,  # iterable of (c1, x2, c̃2, …) batches of training data
 ) -> nn.Module:
-    "Replace batch-norm running statistics by plain averages over the given batches; nothing else moves."
+    "Replace batch-norm running statistics by plain averages over the given batches, painted as in training; nothing else moves."
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
-    model.eval()
-    momenta = [m.momentum for m in norms]
+    counted = {id(b) for m in norms for b in m.buffers()}
+    others, momenta = [(b, b.clone()) for b in model.buffers() if id(b) not in counted], [m.momentum for m in norms]
     for m in norms:
         m.reset_running_stats()
         m.momentum = None  # cumulative average
-        m.train()
-    for batch in batches: model(*batch[:3])
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for batch in batches: model.train()(*batch[:3])
     for m, momentum in zip(norms, momenta): m.momentum = momentum
+    for b, kept in others: b.copy_(kept)
     return model.eval()
 
 # %% ../../nbs/340_learning.callbacks.ipynb #c340a9a5
