@@ -29,6 +29,7 @@ ROOMS = dict(base='what everything stands on', data='photos and their label maps
 LABORATORY = {'480_evidence.shipped': 'The shipped model: what it does, and where it fails',
               '470_evidence.table1': 'Table 1 again: the comparison of the paper, at the scale of minutes',
               '472_evidence.relatives': 'The relatives, trained alike',
+              '474_evidence.class_models': 'SEAN and GroupDNet, trained on photos',
               '463_evidence.series': 'A series of trainings', '466_evidence.orderings': 'Orderings: which differences are more than chance',
               '435_evidence.references': 'References: what a number is worth'}
 
@@ -214,11 +215,11 @@ MEASURED = {'LPIPS, AlexNet ↓': ('mirroring', 'lpips_alex'), 'LPIPS, VGG-16 �
             'pixels whose class DeepLab sees ↑': ('mirroring', 'deeplab')}
 
 
-def held_out_table():
-    "The shipped models that were measured on held-out photos, side by side; a dagger where a network of the losses judges."
+def held_out_table(size):
+    "The shipped models that were measured on held-out photos of a size, side by side; a dagger where a network of the losses judges."
     read = {m: json.loads((ROOT/'results'/f'held-out-{m}.json').read_text(encoding='utf-8')) for m in sorted(p.parent.name for p in MODELS.glob('*/MODEL_CARD.md'))
             if (ROOT/'results'/f'held-out-{m}.json').exists()}
-    return measures_table({f'[{m}]({m}.md)': r for m, r in read.items()})
+    return measures_table({f'[{m}]({m}.md)': r for m, r in read.items() if r['size'] == size})
 
 
 def references_table():
@@ -270,7 +271,8 @@ def write_results():
     cards = sorted(MODELS.glob('*/MODEL_CARD.md'))
     for card in cards: (folder/f'{card.parent.name}.md').write_text(relink(re.sub(r'\A---\n.*?\n---\n', '', card.read_text(encoding='utf-8'), flags=re.S)), encoding='utf-8')
     write_laboratory(folder)
-    text = (PAGES/'results'/'index.md').read_text(encoding='utf-8').replace('HELD_OUT_TABLE', held_out_table()).replace('REFERENCES_TABLE', references_table())
+    tables = {'HELD_OUT_TABLE_256': held_out_table(256), 'HELD_OUT_TABLE_128': held_out_table(128), 'REFERENCES_TABLE': references_table()}
+    text = reduce(lambda t, made: t.replace(*made), tables.items(), (PAGES/'results'/'index.md').read_text(encoding='utf-8'))
     notebooks = [f'../notebooks/{name}' for name in ('470_evidence.table1', '472_evidence.relatives', '480_evidence.shipped')]
     pages = [c.parent.name for c in cards] + write_table1(folder) + [*notebooks, 'laboratory']
     (folder/'index.md').write_text(text + '\n' + toctree(pages, hidden=True), encoding='utf-8')
