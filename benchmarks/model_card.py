@@ -209,7 +209,7 @@ Paints a layout of {len(meta['label_set']['classes'])} classes ({', '.join(meta[
 
 ## Data
 
-{about['data']}
+{about['data']}{recipe.get('saw', '')}
 
 ## License
 
