@@ -146,7 +146,8 @@ def class_code_table(name):
     "Whether a class's code keeps to its class, as Markdown."
     report = read('held-out-class-codes')
     r = report[name]
-    return f"""The same photos, each with its first two exemplars of other structure (`{report['command']}`, {report['time'][:10]}); mean changes of values in [-1, 1], LPIPS on AlexNet:
+    return f"""The same photos, each with its first two exemplars of other structure (`{report['command']}`, \
+{report['time'][:10]}); mean changes of values in [-1, 1], LPIPS on AlexNet:
 
 | what is changed | what changes |
 |---|---|

@@ -13,7 +13,8 @@ from msca.model.checkpoint import load_synthesizer, read_config, save_synthesize
 from msca.model.segmenter import load_segmenter, save_segmenter
 
 PHOTOS = 'trained on SIFT Flow, LabelMe Facade, Stanford Background, MSRC and CamVid photos plus procedural scenes; research, non-commercial use only'
-NOTICES = dict.fromkeys(('scenes-256', 'scenes-256-v1', 'scenes-128', 'sean-128', 'groupdnet-128'), PHOTOS) | {'procedural-128': 'trained on procedural scenes alone; Apache-2.0, free for any use'}
+NOTICES = dict.fromkeys(('scenes-256', 'scenes-256-v1', 'scenes-128', 'sean-128', 'groupdnet-128'), PHOTOS) | {
+    'procedural-128': 'trained on procedural scenes alone; Apache-2.0, free for any use'}
 LEFT_OUT = ('iteration', 'out', 'cache', 'threads', 'minutes', 'state_minutes', 'sample_every', 'backbone_weights', 'pack', 'phase', 'piece', 'device',
             'alexnet')  # of a machine, not of a model
 
