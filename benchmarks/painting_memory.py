@@ -3,10 +3,9 @@
     python benchmarks/painting_memory.py --pictures 400 --out results/painting_memory.json
 
 Every process is watched from outside (Linux). Many pictures: layouts and photos with sides of 48 to 159 pixels at random, every photo parsed; the
-memory is read whenever 50 more pictures are written, and a last time when the process ends,
-where torch's own end adds some 100 MB. With `--commit`
-an earlier state of the source paints them as well. Large pictures: one square layout a process, in the style of a photo
-of 256×256, in turns; seconds are those of the processor, without those of a picture of 64×64.
+memory is read whenever 50 more pictures are written, and a last time when the process ends, where torch's own end adds some 100 MB. With
+`--commit` an earlier state of the source paints them as well. Large pictures: one square layout a process, in the style of a photo of
+256×256, in turns; seconds are those of the processor, without those of a picture of 64×64.
 """
 import argparse
 import json
