@@ -16,6 +16,7 @@ import sys
 import tarfile
 import tempfile
 import time
+import urllib.request
 import warnings
 from importlib import import_module
 from io import BytesIO
@@ -234,6 +235,31 @@ def process_cost(command, source, folder):
     return time.perf_counter()-start, used.ru_utime+used.ru_stime, used.ru_maxrss/1024
 
 
+def app(sources, repeats, folder):
+    "`msca app` until its page is there, with its first picture."
+    rows = {name: [] for name in sources}
+    for _ in range(repeats):
+        for name, source in sources.items(): rows[name].append(app_cost(source, folder))
+        print('msca app', {n: tuple(round(x, 2) for x in r[-1]) for n, r in rows.items()}, flush=True)
+    return {'msca app': summary(rows)}
+
+
+def app_cost(source, folder):
+    "(wall seconds, processor seconds, memory in MB) of all processes of the app when a visitor has got the page."
+    import psutil
+    start = time.perf_counter()
+    process = subprocess.Popen([sys.executable, '-m', 'msca', 'app', '--port', '0', '--no-browser', '--device', 'cpu'], cwd=folder, env=environment(source),
+                               stdout=subprocess.PIPE, text=True)
+    try:
+        urllib.request.urlopen(process.stdout.readline().split()[0], timeout=600).read()
+        took, top = time.perf_counter()-start, psutil.Process(process.pid)
+        running = [top, *top.children(recursive=True)]
+        return took, sum(sum(p.cpu_times()[:4]) for p in running), sum(p.memory_full_info().pss for p in running)/2**20
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
 def work(large):
     "GFLOP of one picture of 256×256, counted by torch, of both configurations and SPADE's."
     import torch
@@ -293,7 +319,7 @@ def measure(sizes, repeats, folder, only=None):
     (Path(folder)/'old').mkdir()
     old = earlier_source(Path(folder)/'old')
     sources = {**({BEFORE: old} if old and max(sizes) >= 256 else {}), 'new': ROOT}
-    if only: return dict(processes=processes(sources, max(1, repeats//2), folder))
+    if only: return dict(processes=dict(processes=processes, app=app)[only](sources, max(1, repeats//2), folder))
     workers = {**({'2d49569': Worker('old', old)} if old else {}), 'plain': Worker('plain', ROOT),
                'float32': Worker('new', ROOT, 'float32'), 'auto': Worker('new', ROOT)}
     idle = (os.cpu_count() or 1) - os.getloadavg()[0]
@@ -325,7 +351,8 @@ def main():
     ap.add_argument('--out', type=Path, required=True)
     ap.add_argument('--sizes', type=int, nargs='+', default=[128, 256, 512])
     ap.add_argument('--repeats', type=int, default=7)
-    ap.add_argument('--only', choices=['processes'], help='how long `msca synth`, `Synthesizer.load()` and `import torch` take, nothing else')
+    ap.add_argument('--only', choices=['processes', 'app'], help='how long `msca synth`, `Synthesizer.load()` and `import torch` take, or `msca app` until its '
+                    'first picture (Linux), nothing else')
     a = ap.parse_args()
     import torch
     start, load = time.time(), os.getloadavg()

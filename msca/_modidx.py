@@ -416,6 +416,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
             'msca.commands.cli': { 'msca.commands.cli._one_line': ('commands.cli.html#_one_line', 'msca/commands/cli.py'),
                                    'msca.commands.cli._prepare_output': ('commands.cli.html#_prepare_output', 'msca/commands/cli.py'),
                                    'msca.commands.cli._say_version': ('commands.cli.html#_say_version', 'msca/commands/cli.py'),
+                                   'msca.commands.cli._settle': ('commands.cli.html#_settle', 'msca/commands/cli.py'),
                                    'msca.commands.cli.build_parser': ('commands.cli.html#build_parser', 'msca/commands/cli.py'),
                                    'msca.commands.cli.failure': ('commands.cli.html#failure', 'msca/commands/cli.py'),
                                    'msca.commands.cli.main': ('commands.cli.html#main', 'msca/commands/cli.py'),

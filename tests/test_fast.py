@@ -42,6 +42,13 @@ def test_a_picture_needs_no_heavy_imports(files):
     assert imported("from msca.commands.cli import build_parser\nbuild_parser()\nimport sys\nassert 'torch' not in sys.modules", files) == []
 
 
+def test_a_page_needs_few_imports(files):
+    "A visit of the app has a process of its own, which asks the one that has the model."
+    assert imported("from msca.commands import app\nfrom msca.app.page import app_page\nfrom msca.app.process import RemoteStudio", files) == ['IPython', 'ipywidgets']
+    assert imported("from msca.data.photographs import PHOTOS, example_photo\nfor name in PHOTOS: example_photo(name)", files) == []
+    assert imported("from msca.commands.app import _checked\n_checked(None, 'cpu', None)\nimport sys\nassert 'torch' not in sys.modules", files) == []
+
+
 def test_a_drawing_imports_what_it_draws_with(files):
     "Else the test above could not fail."
     assert 'matplotlib' in imported("import matplotlib.figure", files)

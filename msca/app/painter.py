@@ -12,7 +12,6 @@ import anywidget
 import ipywidgets as W
 import numpy as np
 import traitlets as T
-from scipy import ndimage
 
 from .mixer import LayoutPicker, PhotoPicker, View, absence
 from .parts import LOOK, FileButton, Message, Picture, heading, png_bytes, save_link
@@ -43,6 +42,7 @@ def filled(
     label:int,  # id to paint
 ) -> np.ndarray:  # uint8 h×w
     "A label map after a fill."
+    from scipy import ndimage  # not when a page opens
     regions, _ = ndimage.label(ids == ids[row, col])
     return np.where(regions == regions[row, col], np.uint8(label), ids)
 

@@ -309,7 +309,7 @@ def _checked(model, device, data, format=None, palette=None):
         if palette: open_dataset(data, format, None, palette)
         else: dataset_class(data, format)
         given |= dict(data=str(Path(data).absolute()), format=format, palette=palette and str(Path(palette).absolute()))
-    if model is None and device == 'auto': return given
+    if model is None and device in ('auto', 'cpu'): return given
     from msca.pretrained.models import best_device, model_folder
     best_device(device)
     return given | dict(model=str(model_folder(model).absolute()))

@@ -8,6 +8,8 @@ __all__ = ['PHOTOS', 'Credit', 'example_photo']
 # %% ../../nbs/136_data.photographs.ipynb #07bf6ddd
 from dataclasses import dataclass
 from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
 
 from PIL import Image, ImageOps
 
@@ -38,6 +40,5 @@ def example_photo(
     if name not in PHOTOS: raise InputError(f"{name!r} is no photograph of this package; choose from {', '.join(PHOTOS)}")
     if name != 'temple':
         with (files('msca')/'photos'/f'{name}.jpg').open('rb') as f: return Image.open(f).convert('RGB')
-    from sklearn.datasets import load_sample_image
-    china = Image.fromarray(load_sample_image('china.jpg'))
+    china = Image.open(Path(find_spec('sklearn').origin).parent/'datasets'/'images'/'china.jpg').convert('RGB')  # importing sklearn takes a second
     return ImageOps.fit(china, (china.height,)*2, centering=(.2, .5))

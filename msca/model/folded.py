@@ -71,7 +71,7 @@ _last = lambda x: x.permute(0, 2, 3, 1)  # B×C×H×W as B×H×W×C
 _first = lambda x: x.permute(0, 3, 1, 2)  # and back; in memory nothing moves
 
 class FoldedConv(nn.Module):
-    "A convolution without padding on maps with channels last; where it is 1×1, a matrix product."
+    "A convolution without padding on maps with channels last."
     def __init__(self,
         weight:torch.Tensor,  # O×C×k×k
         bias:torch.Tensor=None,  # O; None: zeros
@@ -81,14 +81,12 @@ class FoldedConv(nn.Module):
         bias = weight.new_zeros(len(weight)) if bias is None else bias
         self.register_buffer('bias', bias.detach().to(dtype))
         self.register_buffer('weight', weight.detach().to(dtype).contiguous(memory_format=torch.channels_last))
-        self.is_matrix = weight.shape[2:] == (1, 1)
 
     def forward(self,
         x:torch.Tensor,  # 1×h×w×C, its border included
     ) -> torch.Tensor:  # 1×(h-k+1)×(w-k+1)×O
         "Convolve."
-        if not self.is_matrix: return _last(F.conv2d(_first(x), self.weight, self.bias))
-        return torch.addmm(self.bias, x.reshape(-1, x.shape[-1]), self.weight[..., 0, 0].t()).view(*x.shape[:-1], -1)
+        return _last(F.conv2d(_first(x), self.weight, self.bias))
 
 # %% ../../nbs/236_model.folded.ipynb #71f14dfd
 STRIP = 2**17  # numbers of a map that are worked on at a time: what is made of them stays in a core's cache
