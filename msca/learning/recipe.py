@@ -105,9 +105,9 @@ class TrainingConfig(Configuration):
         lengths = self.pretrain_epochs+self.warmup_epochs+self.epochs[0], self.epochs[1]
         for stage in (stage for stage, n in zip(self.stages, lengths) if n and len(STAGE_TASKS[stage]) > 1):
             if self.batch_size % 2: raise ValueError(f"batch_size is {self.batch_size}; it must be even: stage {stage} makes two samples of every photo")
-        if self.stages[0] == 4: raise ValueError(f"stages is {self.stages}; 4 must be the second: what has no truth teaches no beginner")
+        if self.stages[0] == 4: raise ValueError(f"stages is {self.stages}; 4 must be the second: without a truth nothing can be learned from the start")
         if self.stages[1] == 4 and self.epochs[1] and self.discriminator == 'pair' and self.pair_discriminator:
-            raise ValueError("stages has 4, so that pair_discriminator must be off: beside another photo as exemplar it would take the true photo for the right answer")
+            raise ValueError("stages has 4, so that pair_discriminator must be off: it would learn that a photo and another photo as exemplar fit")
         if self.perceptual in ('squeezenet', 'distilled-vgg19') and self.perceptual_weights is None:
             raise ValueError(f"perceptual {self.perceptual!r} needs perceptual_weights, a local file")
 
