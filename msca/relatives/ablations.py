@@ -244,7 +244,7 @@ class LiterallyAlignedSynthesizer(AlignedSynthesizer):
 
 # %% ../../nbs/700_relatives.ablations.ipynb #580a1ffe
 _ITSELF = 'spade-vae', 'sean', 'groupdnet', 'tsit'  # learn by self-reconstruction, as they were designed, and as NAME-cross by msca's schedule
-RECIPES = {'no-global': 'msca', **{f'{name}-cross': name for name in _ITSELF}, 'cocosnet-retrieved': 'cocosnet'}  # models to compare that differ in their schedule alone → their variant
+RECIPES = {'no-global': 'msca', **{f'{name}-cross': name for name in _ITSELF}, 'cocosnet-retrieved': 'cocosnet'}  # models that differ in their schedule alone → their variant
 
 def _changes(name, config):
     "What a recipe changes in the full model's training settings."

@@ -151,7 +151,7 @@ def content_loss(
     content:torch.Tensor,  # B×3×H×W in [-1, 1]
 ) -> torch.Tensor:  # scalar, 0 where both show the same
     "Mean distance in features, those of the coarsest map with the weight 1, of every finer one with half of the next one's."
-    with torch.no_grad(): told = features(content)
+    with torch.no_grad(): told = features(content.detach())
     pairs = list(zip(features(picture), told))[::-1]
     return sum(2.**-k*F.l1_loss(p.float(), t.float())/t.abs().mean().float().clamp_min(1e-6) for k, (p, t) in enumerate(pairs))
 
