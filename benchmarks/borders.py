@@ -20,10 +20,10 @@ import torch.nn.functional as F
 
 from msca import SCENE_LABELS, Synthesizer
 from msca.base.labels import one_hot
+from msca.data.lookalikes import fit_scene
 from msca.data.published import open_dataset
 from msca.data.scene import image_to_tensor, tensor_to_image
 from msca.evidence.borders import border_bleed, neighbor_share
-from msca.evidence.tasks import fit_scene
 from msca.relatives import borders
 from msca.relatives.borders import ids_at_scales, with_borders
 

@@ -38,6 +38,7 @@ from PIL import ImageOps
 from msca import SCENE_LABELS, Synthesizer
 from msca.base.labels import InputError
 from msca.data.cache import weights_digest
+from msca.data.lookalikes import fit_scene
 from msca.data.places import place_of
 from msca.data.published import open_dataset
 from msca.evidence.distributions import coverage, frechet_distance
@@ -45,7 +46,7 @@ from msca.evidence.metrics import Backbones, build_metrics, family, loss_network
 from msca.evidence.protocol import PROTOCOL, ImageMetric, Unavailable, picture_batch
 from msca.evidence.references import REFERENCES
 from msca.evidence.report import bootstrap_mean
-from msca.evidence.tasks import TaskItem, fit_scene
+from msca.evidence.tasks import TaskItem
 from msca.model.checkpoint import read_config
 from msca.pretrained.models import model_folder
 

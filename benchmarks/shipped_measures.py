@@ -36,6 +36,7 @@ from msca import SCENE_LABELS, Synthesizer
 from msca.base.labels import UNLABELLED
 from msca.base.palettes import rgb_to_lab
 from msca.data.layouts import procedural_layout
+from msca.data.lookalikes import fit_scene
 from msca.data.places import place_of
 from msca.data.published import open_dataset
 from msca.data.render import render
@@ -43,7 +44,6 @@ from msca.data.styles import procedural_style
 from msca.evidence.metrics import Backbones, build_metrics
 from msca.evidence.protocol import high_frequency_ratio, picture_batch, psnr
 from msca.evidence.report import bootstrap_mean
-from msca.evidence.tasks import fit_scene
 from msca.model.attention import attention_entropy
 
 SAME_PHOTO = {'1_26_s'}  # msrc_v2 holds this photo twice; its twin 9_10_s is a training photo

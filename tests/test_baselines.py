@@ -19,7 +19,7 @@ from msca.data.render import render
 from msca.data.scene import image_to_tensor
 from msca.data.styles import procedural_style
 from msca.learning.learner import AttentionPretrainer
-from msca.learning.recipe import TrainingConfig
+from msca.learning.recipe import STAGE_TASKS, TrainingConfig
 from msca.model.checkpoint import load_synthesizer, save_synthesizer
 from msca.model.synthesizer import VARIANTS, SynthesizerConfig, build_synthesizer, find_variant, join_styles
 from msca.model.tiles import cut_tiles, encode_in_tiles, paint_in_tiles
@@ -269,7 +269,7 @@ class FullRecipe(TrainingConfig):
 def test_recipes():
     "Every model to compare gets as many batches as the full one; only what is said to change changes."
     full = FullRecipe(epochs=(3, 5), pretrain_epochs=2)
-    batches = lambda c: sum(e*(2 if stage == 2 else 1) for e, stage in zip(c.epochs, c.stages))
+    batches = lambda c: sum(e*len(STAGE_TASKS[stage]) for e, stage in zip(c.epochs, c.stages))
     for name in (*VARIANTS, *RECIPES):
         variant, config = variant_recipe(name, full)
         assert variant in VARIANTS and batches(config) == batches(full)
@@ -280,6 +280,7 @@ def test_recipes():
                                                  replace(full, pretrain_epochs=0, pair_discriminator=False, epochs=(3, 10), stages=(3, 3)))
     for name in ('spade-vae', *CODED, *STREAMS): assert variant_recipe(f'{name}-cross', full) == (name, replace(full, pretrain_epochs=0))
     assert variant_recipe('cocosnet', full) == ('cocosnet', replace(full, pretrain_epochs=0))
+    assert variant_recipe('cocosnet-retrieved', full) == ('cocosnet', replace(full, pretrain_epochs=0, pair_discriminator=False, stages=(1, 4)))
     for name in (*CODED, *STREAMS): assert variant_recipe(name, full)[1] == variant_recipe('spade-vae', full)[1]
     with pytest.raises(InputError, match='no model to compare; there are msca, gap'): variant_recipe('pix2pix', full)
 

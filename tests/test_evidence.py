@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from msca.base.labels import SCENE_LABELS, InputError
 from msca.data.datasets import ProceduralScenes, SceneFolder, write_scenes
+from msca.data.lookalikes import LabelIndex, fit_scene, label_histogram
 from msca.data.places import place_of
 from msca.data.render import procedural_scene
 from msca.data.scene import Scene
@@ -20,8 +21,8 @@ from msca.evidence.distributions import FrechetDistance, inception_network
 from msca.evidence.metrics import PAPER_METRICS, SQUEEZENET_METRICS, Backbones, build_metrics
 from msca.evidence.perceptual import lpips_network
 from msca.evidence.protocol import Unavailable, picture_batch
-from msca.evidence.retrieval import LabelIndex, Retrieving, build_tasks, label_histogram
-from msca.evidence.tasks import Mirroring, Restyling, fit_scene
+from msca.evidence.retrieval import Retrieving, build_tasks
+from msca.evidence.tasks import Mirroring, Restyling
 from msca.model.features import vgg19_features
 
 torch.set_num_threads(1)

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 
 from msca.base.labels import SCENE_LABELS, InputError
 from msca.commands.cli import main
+from msca.data.lookalikes import fit_scene
 from msca.data.places import place_of
 from msca.data.published import open_dataset
 from msca.evidence.distributions import alexnet_features, efficientnet_features, fixed_projection, frechet_distance
@@ -25,7 +26,6 @@ from msca.evidence.perceptual import lpips_network
 from msca.evidence.protocol import ImageMetric, Unavailable, picture_batch, ssim
 from msca.evidence.references import REFERENCES, blurred, class_means
 from msca.evidence.report import Report
-from msca.evidence.tasks import fit_scene
 from msca.model.checkpoint import read_config
 from msca.model.segmenter import load_segmenter
 from msca.pretrained.models import model_folder, shipped_models

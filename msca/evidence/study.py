@@ -28,10 +28,10 @@ from scipy.stats import binomtest
 
 from ..base.files import read_json, regular_file, save_image, write_whole
 from ..base.labels import InputError, colorize, plain_text
+from ..data.lookalikes import LabelIndex, fit_scene
 from ..data.scene import load_photo
 from .comparison import Cell, markdown_table
-from .retrieval import LabelIndex
-from .tasks import Task, fit_scene
+from .tasks import Task
 
 # %% ../../nbs/450_evidence.study.ipynb #334d3376
 class Choosing(Task):

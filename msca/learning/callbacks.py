@@ -18,20 +18,18 @@ from .backbones import Backbone
 from .discriminators import PixelDiscriminator
 from .quiet_fastai import Callback, CancelStepException
 from .losses import at_once, chroma_loss, color_loss, feature_matching, hinge_discriminator, hinge_generator, texture_loss, weighted_mean
-from .recipe import LossWeights
-from .samples import CROSS, SELF
+from .recipe import CROSS, OTHER, SELF, LossWeights
 from .semantic_discriminator import (SemanticConfig, SemanticDiscriminator, class_weights, label_ids, painted_loss,
                                     semantic_accuracy, true_class_loss)
 
 # %% ../../nbs/340_learning.callbacks.ipynb #619ffa44
 def sample_weights(
-    task:torch.Tensor,  # B, CROSS or SELF
+    task:torch.Tensor,  # B, CROSS, SELF or OTHER
     self_weight:float=1.,  # λ
 ) -> torch.Tensor:  # B
-    "Weights that turn a batch of both tasks into `mean over cross + λ · mean over self` (paper Eq. 11)."
-    is_self = task == SELF
-    n_self = is_self.sum()
-    return torch.where(is_self, self_weight/n_self.clamp_min(1), 1./(len(task)-n_self).clamp_min(1))
+    "Weights that turn a batch of several tasks into `mean over cross + λ · mean over self` (paper Eq. 11) `+ mean over other`."
+    n = torch.stack([(task == t).sum() for t in (CROSS, SELF, OTHER)]).clamp_min(1)
+    return (torch.tensor([1., self_weight, 1.], device=task.device)/n)[task]
 
 # %% ../../nbs/340_learning.callbacks.ipynb #afa47270
 def _halves(outs):
@@ -133,7 +131,7 @@ class GeneratorLoss(nn.Module):
     def forward(self,
         pred:torch.Tensor,  # B×3×H×W, synthesized
         truth:torch.Tensor,  # B×3×H×W
-        task:torch.Tensor,  # B, CROSS or SELF
+        task:torch.Tensor,  # B, CROSS, SELF or OTHER
         *condition:torch.Tensor,  # (c1 onehot, x2, c̃2 onehot), what the discriminator sees beside the picture
     ) -> torch.Tensor:  # scalar
         "Weighted sum (paper Eq. 11 with SPADE's losses)."
@@ -141,8 +139,8 @@ class GeneratorLoss(nn.Module):
         def weighted(found):
             terms.update({k: terms.get(k, 0.) + v.detach() for k, v in found.items()})
             return sum(self.weight(k)*v for k, v in found.items())
-        loss = at_once(lambda x: weighted(self._by_position(x, truth, w)), pred)
-        if self.perceptual is not None: loss = loss + self._by_features(pred, truth, w, weighted)
+        known = task != OTHER
+        loss = self._against_truth(*(t if known.all() else t[known] for t in (pred, truth, w)), weighted) if known.any() else 0.
         for judge in self._judges(truth, w, condition): loss = loss + at_once(lambda x, f=judge: weighted(f(x)), pred)
         further = self.regularization()
         if self.further_losses: further = further | self.further_losses(pred, truth, task, self.perceptual and self.perceptual.features)
@@ -155,6 +153,10 @@ class GeneratorLoss(nn.Module):
     ) -> float:
         "What a term counts now."
         return getattr(self.weights, name)*(self.strength if name in ('adversarial', 'pixel') else 1.)
+
+    def _against_truth(self, pred, truth, w, weighted):
+        loss = at_once(lambda x: weighted(self._by_position(x, truth, w)), pred)
+        return loss if self.perceptual is None else loss + self._by_features(pred, truth, w, weighted)
 
     def _by_position(self, pred, truth, w):
         wanted = {k: f for k, f in dict(texture=texture_loss, color=color_loss, chroma=chroma_loss).items() if getattr(self.weights, k)}
@@ -234,12 +236,13 @@ def discriminator_accuracy(
     real:list,  # per scale, layer outputs on true pictures
     fake:list,  # the same on synthesized ones
     task:torch.Tensor,  # B
-) -> dict:  # d_accuracy_cross, d_accuracy_self: share of pictures judged rightly, in [0, 1]
+) -> dict:  # d_accuracy_cross, d_accuracy_self, d_accuracy_other: share of pictures judged rightly, in [0, 1]
     "How often the discriminator is right, per task: on self-reconstruction it can compare pixel by pixel."
     score = lambda outs: sum(o[-1].detach().float().flatten(1).mean(1) for o in outs)
     right = torch.cat([score(real) > 0, score(fake) < 0]).float()
     both = torch.cat([task, task])
-    return {f'd_accuracy_{name}': float(right[both == t].mean()) for name, t in (('cross', CROSS), ('self', SELF)) if (task == t).any()}
+    named = dict(cross=CROSS, self=SELF, other=OTHER)
+    return {f'd_accuracy_{name}': float(right[both == t].mean()) for name, t in named.items() if (task == t).any()}
 
 # %% ../../nbs/340_learning.callbacks.ipynb #363ddc7a
 class GeneratorCadence(Callback):

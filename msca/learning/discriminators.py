@@ -26,6 +26,11 @@ class DiscriminatorConfig(Configuration):
     n_scales:whole(1) = 2  # copies, each seeing half the resolution of the one before
     init_gain:above(0) = .02  # Xavier gain
     pair:bool = True  # whether it sees the exemplar and its labels beside the picture and its own (SPADE's does not)
+    labels:bool = True  # whether it sees labels at all; without them, and without the pair, the picture alone
+
+    def check(self):
+        "A pair has its labels."
+        if self.pair and not self.labels: raise ValueError("labels is False; it must be True where pair is")
 
 # %% ../../nbs/310_learning.discriminators.ipynb #ff1c30e1
 class PatchDiscriminator(nn.Module):
@@ -64,7 +69,8 @@ class MultiScaleDiscriminator(nn.Module):
     ):
         super().__init__()
         self.config = config
-        one_scale = lambda: PatchDiscriminator((1+config.pair)*(3+config.n_labels+1), config.width, config.n_layers, config.init_gain)
+        n_in = (1+config.pair)*(3+config.n_labels+1) if config.labels else 3
+        one_scale = lambda: PatchDiscriminator(n_in, config.width, config.n_layers, config.init_gain)
         self.scales = nn.ModuleList(one_scale() for _ in range(config.n_scales))
 
     def forward(self,
@@ -74,7 +80,7 @@ class MultiScaleDiscriminator(nn.Module):
         exemplar_onehot:torch.Tensor,  # B×(S+1)×H×W
     ) -> list:  # per scale, the list of layer outputs
         "Judge a batch at every scale."
-        x = torch.cat([image, target_onehot, *[exemplar_image, exemplar_onehot]*self.config.pair], 1)
+        x = torch.cat([image, *[target_onehot]*self.config.labels, *[exemplar_image, exemplar_onehot]*self.config.pair], 1)
         outs = []
         for i, d in enumerate(self.scales):
             if i: x = F.avg_pool2d(x, 3, stride=2, padding=1, count_include_pad=False)

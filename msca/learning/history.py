@@ -58,7 +58,8 @@ def exemplar_errors(
 
 # %% ../../nbs/370_learning.history.ipynb #74c38357
 HISTORY_COLUMNS = ('phase', 'iteration', *(f'pretrain_{i}' for i in range(N_SCALES)), 'l1', 'perceptual', 'texture', 'color', 'chroma', 'adversarial', 'pixel', 'feature_matching',
-                   'regularization', 'kl', 'discriminator', 'd_accuracy_cross', 'd_accuracy_self', 'd_accuracy_photos', 'd_accuracy_painted', 'held_out_l1', 'held_out_l1_other',
+                   'regularization', 'kl', 'discriminator', 'd_accuracy_cross', 'd_accuracy_self', 'd_accuracy_other', 'd_accuracy_photos', 'd_accuracy_painted',
+                   'held_out_l1', 'held_out_l1_other',
                    'column_spread', *(f'entropy_{which}_{i}' for which in ('alpha', 'beta') for i in range(N_SCALES)))
 
 def history_lines(
@@ -104,7 +105,7 @@ def trim_history(
 # %% ../../nbs/370_learning.history.ipynb #b98ccb0f
 _PANELS = {'pre-training (L1 of features)': [f'pretrain_{i}' for i in range(N_SCALES)],
            'generator': ['l1', 'perceptual', 'texture', 'color', 'chroma', 'feature_matching', 'adversarial', 'pixel', 'regularization', 'kl'],
-           'discriminator': ['discriminator', 'd_accuracy_cross', 'd_accuracy_self', 'd_accuracy_photos', 'd_accuracy_painted'],
+           'discriminator': ['discriminator', 'd_accuracy_cross', 'd_accuracy_self', 'd_accuracy_other', 'd_accuracy_photos', 'd_accuracy_painted'],
            'held-out L1': ['held_out_l1', 'held_out_l1_other'],
            'column spread': ['column_spread'],
            'entropy of α (nats)': [f'entropy_alpha_{i}' for i in range(N_SCALES)],
@@ -142,7 +143,7 @@ def history_figure(
 def _legend(name):
     "A column's name in a panel whose title says the rest."
     names = dict(held_out_l1='right exemplar', held_out_l1_other="another photo's", d_accuracy_cross='accuracy, cross',
-                 d_accuracy_self='accuracy, self', d_accuracy_photos='accuracy, photos',
+                 d_accuracy_self='accuracy, self', d_accuracy_other='accuracy, look-alikes', d_accuracy_photos='accuracy, photos',
                  d_accuracy_painted='accuracy, painted', discriminator='loss')
     if name.startswith('kl_'): return f'class {name[3:]}'
     if name[-2] == '_' and name[-1].isdigit(): return f'scale {name[-1]}'

@@ -29,7 +29,7 @@ from .launch import fit_together
 from .learner import EpochPosition, pretraining_learner, synthesis_learner
 from .quiet_fastai import Callback, CancelFitException
 from .networks import build_networks, build_perceptual
-from .recipe import MAY_CHANGE, TrainingConfig, phases, recipe_line, schedule_lines
+from .recipe import MAY_CHANGE, OTHER, TrainingConfig, phases, recipe_line, schedule_lines
 from .samples import PhotoStore, fits_stages, stage_loaders
 from .states import newest_state, write_state
 from ..model.checkpoint import save_synthesizer
@@ -205,7 +205,7 @@ class TrainingRun:
         check_shares(config, len(self.train_store))
 
     def loaders(self,
-        stage:int,  # 1, 2 or 3
+        stage:int,  # 1, 2, 3 or 4
         share:tuple=None,  # (rank, world size); None: this process's
     ):  # fastai `DataLoaders`
         "Training and held-out batches of a stage."
@@ -282,7 +282,8 @@ class TrainingRun:
     def _log(self, phase, earlier, sources):
         "What writes numbers and pictures of a phase; all phases are measured with the first one's held-out batch, so that errors compare."
         nets, n = self.networks, len(self.train_store)
-        batch = tuple(t.to(self.device) for t in next(iter(self.loaders(self.phases[0].stage, (0, 1)).valid)))
+        batch = next(iter(self.loaders(self.phases[0].stage, (0, 1)).valid))
+        batch = tuple(t[batch[-1] != OTHER].to(self.device) for t in batch)  # what has a truth
         end = sum(p.batches(n, self.config.batch_size) for p in (*earlier, phase))
         about = phase.name, self.config.sample_every, sources, self.iteration, end
         if phase.name != 'pretrain': return RunLog(self.folder, batch, nets.average, *about, prepare=self.settle_average, further=self.further)

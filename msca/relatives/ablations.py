@@ -244,7 +244,7 @@ class LiterallyAlignedSynthesizer(AlignedSynthesizer):
 
 # %% ../../nbs/700_relatives.ablations.ipynb #580a1ffe
 _ITSELF = 'spade-vae', 'sean', 'groupdnet', 'tsit'  # learn by self-reconstruction, as they were designed, and as NAME-cross by msca's schedule
-RECIPES = {'no-global': 'msca', **{f'{name}-cross': name for name in _ITSELF}}  # models to compare that differ in their schedule alone → their variant
+RECIPES = {'no-global': 'msca', **{f'{name}-cross': name for name in _ITSELF}, 'cocosnet-retrieved': 'cocosnet'}  # models that differ in their schedule alone → their variant
 
 def _changes(name, config):
     "What a recipe changes in the full model's training settings."
@@ -253,7 +253,8 @@ def _changes(name, config):
     changes = dict(pretrain_epochs=0) if name.startswith(('spade', 'sean', 'groupdnet', 'tsit', 'cocosnet')) else {}
     if name == 'no-global': changes.update(epochs=(stage_1+2*stage_2, 0))
     if itself: changes.update(epochs=(stage_1, 2*stage_2), stages=(3, 3))
-    if name == 'spade' or itself: changes.update(pair_discriminator=False)
+    if name == 'cocosnet-retrieved': changes.update(stages=(1, 4))
+    if name in ('spade', 'cocosnet-retrieved') or itself: changes.update(pair_discriminator=False)
     return changes
 
 def variant_recipe(

@@ -18,6 +18,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from torch.utils.checkpoint import checkpoint
 
 from ..base.schema import above, number, whole
+from ..learning.recipe import OTHER, SELF
 from ..model.class_codes import SynthesizerWithoutAttention, coarse_to_fine, labels_at
 from ..model.features import check_sides
 from ..model.spade import SPADE, init_spade_
@@ -200,6 +201,7 @@ class CoCosNetConfig(PainterConfig):
     mask_weight:number(0) = 10.  # warped labels against the target's
     cycle_weight:number(0) = 0.  # exemplar, warped there and back, against itself
     warp_weight:number(0) = 0.  # warp against the true photo, where the exemplar is that photo
+    semantic_weight:number(0) = 1.  # coarsest features of the picture against those of the layout's photo, where the exemplar is another photo
 
     def check(self):
         "Every block has its numbers, and sizes grow by at most a factor of two."
@@ -255,7 +257,7 @@ class Pass(NamedTuple):
 @register_variant('cocosnet', CoCosNetConfig)
 class CoCosNetSynthesizer(SynthesizerWithoutAttention):
     "CoCosNet: every place of the layout looks at every place of the exemplar; painted from the warp."
-    measured = 'contextual', 'domain', 'mask', 'cycle', 'warp', 'warp_error', 'warp_labels'  # columns in the history: terms, and `measurements`
+    measured = 'contextual', 'domain', 'mask', 'cycle', 'warp', 'semantic', 'warp_error', 'warp_labels'  # columns in the history: terms, and `measurements`
 
     def __init__(self,
         config:CoCosNetConfig,  # shape
@@ -378,21 +380,24 @@ class CoCosNetSynthesizer(SynthesizerWithoutAttention):
 
     def further_losses(self,
         pred:torch.Tensor,  # B×3×H×W, painted
-        truth:torch.Tensor,  # B×3×H×W
-        task:torch.Tensor,  # B, CROSS or SELF
-        features=None,  # callable: picture → list of feature maps; None: there is no contextual term
+        truth:torch.Tensor,  # B×3×H×W; in OTHER the layout's photo
+        task:torch.Tensor,  # B, CROSS, SELF or OTHER
+        features=None,  # callable: picture → list of feature maps; None: there is no contextual and no semantic term
     ) -> dict:  # name → scalar, weighted already
         "The terms of the last forward pass, which is released."
         seen, self.last, c = self.last, None, self.config
         if seen is None or seen.exemplar is None: return {}
-        (warp, labels), at_quarter = seen.warp.tensor_split([3], 1), F.avg_pool2d(truth, 4)
+        warp, labels = seen.warp.tensor_split([3], 1)
+        off = (warp-F.avg_pool2d(truth, 4)).abs()
         _, there = seen.places.values.tensor_split([3], 1)
         terms = dict(domain=lambda: (seen.features-self.photo_adaptor(truth)).abs().mean(), mask=lambda: mask_loss(labels, seen.labels, there),
-                     cycle=lambda: self._cycle(seen), warp=lambda: _mean_where(task == 1, (warp-at_quarter).abs().flatten(1).mean(1)))
-        if features is not None: terms['contextual'] = lambda: _contextual(features, pred, seen.exemplar)
+                     cycle=lambda: self._cycle(seen), warp=lambda: _mean_where(task == SELF, off.flatten(1).mean(1)))
+        if features is not None:
+            terms['contextual'] = lambda: _contextual(features, pred, seen.exemplar)
+            if (task == OTHER).any(): terms['semantic'] = lambda: _semantic(features, *(t[task == OTHER] for t in (pred, truth)))
         with torch.no_grad():
             right = ((labels.argmax(1) == seen.labels.argmax(1))*seen.labels.amax(1)).mean()
-            self._told = dict(warp_error=float((warp-at_quarter).abs().mean()), warp_labels=float(right))
+            self._told = dict(warp_error=float(_mean_where(task != OTHER, off.flatten(1).mean(1))), warp_labels=float(right))
         weights = {k: getattr(c, f'{k}_weight') for k in terms}
         return {k: weights[k]*term().float() for k, term in terms.items() if weights[k]}
 
@@ -403,12 +408,17 @@ class CoCosNetSynthesizer(SynthesizerWithoutAttention):
         return ((back-values[:, :3]).abs()*(offsets == 0)).mean()
 
     def measurements(self) -> dict:  # name → number
-        "How good the last warp was: mean distance to the truth's colors, 0…2, and the share of places with the right label."
+        "How good the last warp was: mean distance to the truth's colors, 0…2, where there is a truth, and the share of places with the right label."
         return self._told
 
 def _mean_where(chosen, values):
     "Mean over the chosen samples; 0 where there is none."
     return (values*chosen).sum()/chosen.sum().clamp_min(1)
+
+def _semantic(features, pred, photo):
+    "Mean squared difference of the coarsest feature maps, relative to the photo's mean square."
+    with torch.no_grad(): told = features(photo)[-1].float()
+    return F.mse_loss(features(pred)[-1].float(), told)/told.square().mean().clamp_min(1e-6)
 
 def _contextual(features, pred, exemplar):
     "Contextual losses at the three coarsest feature maps; the finest of them is pooled by two."

@@ -14,8 +14,8 @@ from scipy.ndimage import find_objects, label
 from ..base.labels import resize_labels
 from ..data.boxes import Box, box_ids, merge_boxes
 from ..data.cache import cached_arrays, scene_keys
+from ..data.lookalikes import LabelIndex, label_histogram
 from ..data.places import place_of
-from ..evidence.retrieval import LabelIndex, label_histogram
 
 # %% ../../nbs/540_steering.boxed_layouts.ipynb #09731ca5
 def middle_part(
