@@ -44,16 +44,22 @@ class StepTimes:
     def __call__(self,
         name:str,  # of the step
     ):
-        "Measure what is done within the block, also where it fails."
+        "Measure what is done within the block, also where it is stopped; bad input leaves nothing behind."
         start, finished = time.perf_counter(), False
         try:
             yield
             finished = True
+        except InputError:
+            start = None
+            raise
         finally:
-            found = self.read()
-            before = found.get(name, dict(seconds=0, sittings=0, finished=False))
-            found[name] = dict(seconds=round(before['seconds']+time.perf_counter()-start, 2), sittings=before['sittings']+1, finished=finished or before['finished'])
-            with write_whole(self.path) as part: part.write_text(json.dumps(found, indent=1)+'\n', encoding='utf-8')
+            if start is not None: self._add(name, time.perf_counter()-start, finished)
+
+    def _add(self, name, seconds, finished):
+        found = self.read()
+        before = found.get(name, dict(seconds=0, sittings=0, finished=False))
+        found[name] = dict(seconds=round(before['seconds']+seconds, 2), sittings=before['sittings']+1, finished=finished or before['finished'])
+        with write_whole(self.path) as part: part.write_text(json.dumps(found, indent=1)+'\n', encoding='utf-8')
 
 # %% ../../nbs/464_evidence.estimate.ipynb #f3e476d9
 class Step(NamedTuple):

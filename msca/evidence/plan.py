@@ -60,7 +60,8 @@ class Plan(Configuration):
         object.__setattr__(self, 'recipe', json.loads(json.dumps(self.recipe)))
         if not self.models or len(set(self.models)) < len(self.models): raise InputError(f"models are {', '.join(self.models) or 'none'}; each must be named once")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds): raise InputError(f"seeds are {', '.join(map(str, self.seeds)) or 'none'}; each must be named once")
-        if len(self.models) > 1 and set(self.models) & set(SEEDED) and len(self.seeds) < 2: raise InputError("one seed cannot tell a difference between models from luck; give at least two")
+        if len(self.models) > 1 and set(self.models) & set(SEEDED) and len(self.seeds) < 2:
+            raise InputError("one seed cannot tell a difference between models from luck; give at least two")
 
     @property
     def config(self) -> TrainingConfig:
@@ -79,7 +80,7 @@ def unlike_paper(
     "In which settings a series differs from the paper's, among those that the paper gives or takes from SPADE."
     ours, paper = plan.config.to_dict(), TrainingConfig.paper().to_dict()
     silent = {*MAY_CHANGE, 'batch_size', 'seed', 'micro_batches', 'channels_last', 'compile', 'fused'}  # that the paper does not give, or that change no number on purpose
-    shape = [f'{plan.shape} shape (paper: paper)']*(plan.shape != 'paper')
+    shape = [f'shape {plan.shape} (paper: paper)']*(plan.shape != 'paper')
     return shape + [f"{k.replace('_', ' ')} {_plain(v)} (paper: {_plain(paper[k])})" for k, v in ours.items() if k not in silent and v != paper[k]]
 
 def _plain(value):
