@@ -88,6 +88,7 @@ def unpack_archive(
     for inside, names in members.items():
         target = Path(folder)/archive.folders[inside][0]
         if target.is_dir() and any(target.iterdir()): continue
+        for left in target.parent.glob(f'.{target.name}.*.tmp'): shutil.rmtree(left, ignore_errors=True)  # of somebody who was killed
         with ZipFile(path) as z, whole_folder(target) as part:
             need, free = sum(z.getinfo(n).file_size for n in names), shutil.disk_usage(part).free
             if need > free: raise InputError(f'{target}: {need/1e9:.1f} GB are needed, {free/1e9:.1f} GB are free')

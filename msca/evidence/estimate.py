@@ -85,7 +85,9 @@ def estimate_trainings(
 
 def _measured(model, config, shape, materials, folder, turns):
     "(seconds of a batch by phase, most memory in GB)."
-    if torch.device(materials.device).type == 'cuda': torch.cuda.reset_peak_memory_stats(materials.device)
+    if torch.device(materials.device).type == 'cuda':
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(materials.device)
     seconds = batch_seconds(config, shape, materials, turns, model, folder)
     return seconds, peak_memory(materials.device)
 
