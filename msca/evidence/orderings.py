@@ -128,7 +128,7 @@ def table_rows(
     def row(t, m, n):
         s, paper = model_score(c, t, m, n), paper_value(t, told[m], n) if m in told else None
         finite = {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in s._asdict().items()}
-        return dict(task=t, metric=m, model=n, **finite, between_seeds=training_luck(c, t, m), paper=paper if m != 'style' or paper is None else round(paper*1e-4, 8),
+        return dict(task=t, metric=m, model=n, **finite, between_seeds=training_luck(c, t, m), paper=paper and (round(paper*1e-4, 8) if told[m] == 'style' else paper),
                     network_in_loss=bool(loss_mark(c, m, c.reports[n])))
     return [row(t, m, n) for t in c.tasks for m in c.metrics for n in c.models if '-seed' not in n]
 
