@@ -17,6 +17,7 @@ from msca.model.checkpoint import load_synthesizer
 
 WIDTH = 720  # of pictures.jpg: no photo in it is wider than 96 pixels
 COPIED = 'table1.md', 'table1.json', 'table.md', 'comparison.json', 'differences.png'
+OF_COCO = 'steps.json', 'estimate.json'  # what `msca reproduce coco-stuff` keeps beside
 HELD_OUT = 'held_out_l1', 'held_out_l1_other'
 
 
@@ -41,7 +42,7 @@ def main():
     ap.add_argument('--command', required=True, help='with which the series was made')
     a = ap.parse_args()
     a.out.mkdir(parents=True, exist_ok=True)
-    for name in COPIED: shutil.copy(a.series/name, a.out/name)
+    for name in (*COPIED, *(n for n in OF_COCO if (a.series/n).exists())): shutil.copy(a.series/name, a.out/name)
     told = json.loads((a.out/'table1.json').read_text(encoding='utf-8'))
     told['plan']['recipe'] |= {k: Path(v).name for k, v in told['plan']['recipe'].items() if k.endswith('_weights') and v}  # wherever they lay
     with write_whole(a.out/'table1.json') as part: part.write_text(json.dumps(told, indent=1)+'\n', encoding='utf-8')

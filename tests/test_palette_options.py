@@ -89,7 +89,8 @@ def of_command(painted, line):
 
 def test_questions_and_series_about_painted_maps(painted, capsys):
     "`eval`, `compare` and `study make` ask about, and `reproduce` learns from, what the palette says; so does a pool with a palette of its own."
-    from msca.commands.evidence import question_scenes, series_scenes
+    from msca.commands.evidence import question_scenes
+    from msca.commands.series import series_scenes
     ids = question_scenes(of_command(painted, 'eval --data {d}/ids --side all --out x.json'), SCENE_LABELS, 32)[0]
     for line in ('eval --data {d}/colors --palette {p} --side all --out x.json', 'compare --models a --data {d}/colors --palette {p} --side all --out x',
                  'study make --models a b --data {d}/colors --palette {p} --side all --out x'):

@@ -22,14 +22,15 @@ from .mix import COMMANDS as MIX_COMMANDS
 from .model import COMMANDS as MODEL_COMMANDS
 from .options import CommandFailed, command_parser, name_options, paint_line
 from .picture import COMMANDS as PICTURE_COMMANDS
+from .reproduce import COMMANDS as REPRODUCE_COMMANDS
 from .steering import COMMANDS as STEERING_COMMANDS
 from .study import COMMANDS as STUDY_COMMANDS
 from .synth import COMMANDS as SYNTH_COMMANDS
 from .training import COMMANDS as TRAINING_COMMANDS
 
 # %% ../../nbs/980_commands.cli.ipynb #ee6b5dd0
-COMMANDS = (*PICTURE_COMMANDS, *SYNTH_COMMANDS, *BOX_COMMANDS, *CONVERT_COMMANDS, *TRAINING_COMMANDS, *STEERING_COMMANDS, *MIX_COMMANDS, *EVIDENCE_COMMANDS, *STUDY_COMMANDS,
-            *MODEL_COMMANDS, *APP_COMMANDS)
+COMMANDS = (*PICTURE_COMMANDS, *SYNTH_COMMANDS, *BOX_COMMANDS, *CONVERT_COMMANDS, *TRAINING_COMMANDS, *STEERING_COMMANDS, *MIX_COMMANDS, *EVIDENCE_COMMANDS, *REPRODUCE_COMMANDS,
+            *STUDY_COMMANDS, *MODEL_COMMANDS, *APP_COMMANDS)
 
 GROUPS = {
     'Paint': ('demo', 'synth', 'boxes', 'parse', 'labels', 'app'), 'Steer': ('interpolate', 'extrapolate', 'explain', 'grid', 'mix'),

@@ -4,16 +4,18 @@
 
 # %% auto #0
 __all__ = ['Stopwatch', 'training_seconds', 'updates_within', 'Materials', 'model_run', 'usable_photos', 'some_photos',
-           'batch_seconds', 'train_series']
+           'batch_seconds', 'peak_memory', 'train_series']
 
 # %% ../../nbs/463_evidence.series.ipynb #702a2001
 import datetime
 import json
 import platform
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,6 +83,7 @@ class Materials(NamedTuple):
     recipe_of:Callable  # (model's name, the full model's `TrainingConfig`) → (variant, its own), as `msca.relatives.ablations.variant_recipe`
     device:object = 'cpu'  # where networks are
     vgg_weights:str = 'imagenet'  # for the paper's shape: 'imagenet' or a local file
+    cache:object = None  # folder for decoded photos and parsed maps; None: keep them in memory
 
 def model_run(
     name:str,  # of a model
@@ -94,7 +97,7 @@ def model_run(
     variant, own = materials.recipe_of(name, replace(config, seed=seed))
     synthesizer = getattr(find_variant(variant).config, shape)(len(materials.label_set))
     return TrainingRun(folder, materials.train, materials.valid, materials.label_set, own, synthesizer, materials.segmenter,
-                       materials.vgg_weights, materials.device, variant=variant)
+                       materials.vgg_weights, materials.device, variant=variant, cache=materials.cache)
 
 def usable_photos(
     config:TrainingConfig,  # recipe
@@ -118,15 +121,27 @@ def batch_seconds(
     shape:str,  # 'compact' or 'paper'
     materials:Materials,  # what is shared
     turns:int=2,  # of the generator, in every phase
+    name:str='msca',  # of the model
+    folder=None,  # keeps the trained model; None: it is thrown away
 ) -> dict:  # phase's name → seconds
-    "How long a batch of every phase takes the full model: a short training, thrown away."
-    batches = turns*config.generator_every
-    n, watch = min(len(materials.train), (batches+1)*config.batch_size), Stopwatch()
+    "How long a batch of every phase takes a model: a short training, in which photos come again where there are few."
+    if folder is None:
+        with tempfile.TemporaryDirectory() as passing: return batch_seconds(config, shape, materials, turns, name, passing)
+    batches, watch, total = turns*config.generator_every, Stopwatch(), len(materials.train)
     short = replace(config, pretrain_epochs=min(1, config.pretrain_epochs), warmup_epochs=min(1, config.warmup_epochs), epochs=(1, 1),
                     checkpoint_every=10**9, sample_every=10**9)
-    with tempfile.TemporaryDirectory() as folder:
-        model_run('msca', 0, short, shape, some_photos(materials, n), folder).run([watch], progress=False)
+    few = Subset(materials.train, [i % total for i in range((batches+1)*config.batch_size)])
+    model_run(name, 0, short, shape, materials._replace(train=few), folder).run([watch], progress=False)
     return {phase: float(np.mean(s[1:][:batches] or s)) for phase, s in watch.seconds.items()}
+
+def peak_memory(
+    device,  # where networks are
+) -> float:  # GB; None where the system does not tell
+    "The most memory so far: of a GPU what was reserved since its counter began anew, else of this process."
+    if torch.device(device).type == 'cuda': return round(torch.cuda.max_memory_reserved(device)/1e9, 2)
+    if find_spec('resource') is None: return None  # Windows
+    from resource import RUSAGE_SELF, getrusage
+    return round(getrusage(RUSAGE_SELF).ru_maxrss*(1 if sys.platform == 'darwin' else 1024)/1e9, 2)
 
 def train_series(
     plan:Plan,
@@ -151,8 +166,9 @@ def _train(run, plan, model, seed, cbs, progress):
     n = generator_updates(run.config, plan.photos)
     if n != plan.updates: raise InputError(f"{model}: its recipe has {n} updates, the plan {plan.updates}")
     if kept_states(run.folder): run.resume()
+    if run.device.type == 'cuda': torch.cuda.reset_peak_memory_stats(run.device)
     run.run(cbs, progress)
     if run.stopped: raise KeyboardInterrupt
     on = torch.cuda.get_device_name(run.device) if run.device.type == 'cuda' else f'{run.device.type}, {platform.machine()}, {torch.get_num_threads()} threads'
-    took = dict(model=model, seed=seed, updates=n, seconds=round(run.seconds), device=on, torch=torch.__version__, date=str(datetime.date.today()))
+    took = dict(model=model, seed=seed, updates=n, seconds=round(run.seconds), peak_gb=peak_memory(run.device), device=on, torch=torch.__version__, date=str(datetime.date.today()))
     with write_whole(run.folder/'trained.json') as part: part.write_text(json.dumps(took, indent=1)+'\n', encoding='utf-8')

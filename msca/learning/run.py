@@ -106,9 +106,15 @@ class KeepBest(Callback):
         except InputError as e: warnings.warn(f'{e}; training goes on')
 
 # %% ../../nbs/390_learning.run.ipynb #8c66a475
+def _size_of(scenes):
+    "What tells a photo's size, also of a `Subset`'s; photos are decoded only if the source cannot tell."
+    if not isinstance(scenes, Subset): return getattr(scenes, 'size_of', None) or (lambda i: scenes[i].size)
+    inner = _size_of(scenes.dataset)
+    return lambda i: inner(scenes.indices[i])
+
 def _usable(scenes, size, stages):
-    "Indices of scenes whose photos can feed the stages, from their sizes; photos are decoded only if the source cannot tell."
-    size_of = getattr(scenes, 'size_of', None) or (lambda i: scenes[i].size)
+    "Indices of scenes whose photos can feed the stages."
+    size_of = _size_of(scenes)
     keep = []
     for i in range(len(scenes)):
         h, w = size_of(i)
