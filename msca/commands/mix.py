@@ -101,7 +101,7 @@ def _told(args, mixed, label_set, ids):
 
 COMMANDS = (
     ('mix', 'paint every class of a layout in the style of a photo of its own, with a model of --variant sean, groupdnet or no-attention',
-     "msca mix --model run --layout layout.png --style sky=a.jpg --style water=b.jpg --style '*'=c.jpg\n"
-     "  msca mix --model run --layout layout.png --style '*'=c.jpg --another sky --seed 3\n"
-     "  msca mix --model run --layout layout.png --style '*'=c.jpg --morph sky=a.jpg --steps 5", _mix_arguments, mix),
+     "msca mix --model sean-128 --layout layout.png --style sky=a.jpg --style water=b.jpg --style '*'=c.jpg\n"
+     "  msca mix --model groupdnet-128 --layout layout.png --style '*'=c.jpg --another sky --seed 3\n"
+     "  msca mix --model sean-128 --layout layout.png --style '*'=c.jpg --morph sky=a.jpg --steps 5", _mix_arguments, mix),
 )

@@ -28,7 +28,8 @@ def check_codes(
 ):
     "`InputError` for a model without a code for every class."
     if hasattr(s.model, 'paint_codes'): return
-    raise InputError(f"{s.name}: this {s.model.variant!r} model has no code for every class; models trained with --variant sean, groupdnet or no-attention have")
+    raise InputError(f"{s.name}: this {s.model.variant!r} model has no code for every class; sean-128, groupdnet-128 "
+                     "and models trained with --variant sean, groupdnet or no-attention have")
 
 @torch.inference_mode()
 def read_codes(
