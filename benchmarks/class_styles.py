@@ -14,11 +14,9 @@ exemplar lacks.
 """
 import argparse
 import json
-import sys
 import time
 from functools import partial
 from pathlib import Path
-from unittest.mock import patch
 
 import torch
 from held_out import LIST, Questions, sides
@@ -32,7 +30,7 @@ from msca.data.styles import procedural_style
 from msca.evidence.class_styles import class_style_scores, lpips_map
 from msca.model.class_codes import ClassCodes, draw_codes
 from msca.model.folded import fold
-from msca.model.synthesizer import build_synthesizer, find_variant, position_noise
+from msca.model.synthesizer import build_synthesizer, find_variant, place_noise
 from msca.pretrained.models import fold_spectral_norm, load_painter, model_folder
 from msca.steering.class_styles import has_distribution
 
@@ -105,18 +103,13 @@ def exchanged(model, c1, x2, c2, x3, c3):
     return dict(inside=sum(inside)/len(inside), elsewhere=sum(outside)/len(outside), exchanges=len(inside))
 
 
-def elsewhere(*place, noise=position_noise):
-    "Noise of another place of the plane."
-    corner, *rest = place
-    return noise(corner+2**12, *rest)
-
-
 @torch.inference_mode()
 def other_noise(model, painted, c1, x2, c2):
-    "Mean change of pictures when their noise is another; None for a model without noise."
-    module = sys.modules[type(model).__module__]
-    if not getattr(module, 'position_noise', None): return None
-    with patch.object(module, 'position_noise', elsewhere): return float((model(c1, x2, c2)-painted).abs().mean())
+    "Mean change of pictures with another seed; None for a model without noise."
+    noisy = place_noise(model, 1)
+    change = float((model(c1, x2, c2)-painted).abs().mean()) if noisy else None
+    place_noise(model, 0)
+    return change
 
 
 @torch.inference_mode()
@@ -152,9 +145,10 @@ def main():
     else:
         scenes = held_out_photos(a.data, a.size) if a.data else drawn_scenes(a.scenes, a.size, a.seed)
         found = {Path(name).name: control(name, scenes, a.alexnet, a.seed) for name in a.models}
-    shown = '' if a.what == 'speed' else f" {' '.join(Path(m).name for m in a.models)} --size {a.size}{' --data $MSCA_DATA' if a.data else f' --scenes {a.scenes}'} --seed {a.seed}"
+    which = '--data $MSCA_DATA' if a.data else f'--scenes {a.scenes}'
+    shown = '' if a.what == 'speed' else f" {' '.join(Path(m).name for m in a.models)} --size {a.size} {which} --seed {a.seed} --alexnet lpips_alex.npz"
     data = 'random numbers' if a.what == 'speed' else 'results/held_out.json' if a.data else 'procedural scenes'
-    about = dict(command=f'python benchmarks/class_styles.py {a.what}{shown}', data=data, seed=a.seed, time=time.strftime('%Y-%m-%d %H:%M'))
+    about = dict(command=f'python benchmarks/class_styles.py {a.what}{shown} --out results/{a.out.name}', data=data, seed=a.seed, time=time.strftime('%Y-%m-%d %H:%M'))
     with write_whole(a.out) as part: part.write_text(json.dumps(about | found, indent=1)+'\n', encoding='utf-8')
     print(json.dumps(found, indent=1))
 

@@ -26,7 +26,8 @@ VGG-19 (MIT), whose features the perceptual loss compared.{before} None of them 
 these networks or its kin are marked † below: the model was trained to please them."""
 WENT_ON = {'scenes-256': ' In the trainings of `scenes-256-v1`, from which this one went on, it was SqueezeNet 1.0.'}
 IS = dict(msca="Compact configuration of msca's masked spatial-channel attention with a SPADE generator",
-          sean='SEAN (Zhu et al., 2020) in the compact size, with the mean color of every class beside its style code',
+          sean='SEAN (Zhu et al., 2020) in the compact size, with one linear layer for all classes (the paper has one for each) and '
+               'the mean color of every class beside its style code',
           groupdnet='GroupDNet (Zhu et al., 2020) in the compact size, with the mean color of every class beside its code map')
 EARLIER = {'scenes-256-v1': 'scenes-256'}  # model → what took its place as the default
 LEFT_IN = {'scenes-256': 'NEXT/averages/002951', 'scenes-256-v1': 'RUN/smooth', 'scenes-128': 'RUN/more', 'procedural-128': 'RUN/full'}  # the last run of each; others: RUN
@@ -145,7 +146,7 @@ def measured_on_list(name):
 def class_code_table(name):
     "Whether a class's code keeps to its class, as Markdown."
     report = read('held-out-class-codes')
-    r = report[name]
+    r, c = report[name], report[name]['codes of photos']
     return f"""The same photos, each with its first two exemplars of other structure (`{report['command']}`, \
 {report['time'][:10]}); mean changes of values in [-1, 1], LPIPS on AlexNet:
 
@@ -155,8 +156,8 @@ def class_code_table(name):
 | other noise | {r['other_noise']:.3f} |
 | one class's code, from another photo: in the class | {r['exchange']['inside']:.3f} |
 | … elsewhere | {r['exchange']['elsewhere']:.3f} (a factor of {r['exchange']['inside']/r['exchange']['elsewhere']:.1f}) |
-| mCSD / mOCD, codes of photos | {r['codes of photos']['mcsd']:.4f} / {r['codes of photos']['mocd']:.4f} |
-| … for each pixel | {r['codes of photos']['mcsd_area']:.4f} / {r['codes of photos']['mocd_area']:.4f} |"""
+| LPIPS when a class has another photo's code, summed in the class (mCSD, higher) / elsewhere (mOCD, lower); first six layouts | {c['mcsd']:.4f} / {c['mocd']:.4f} |
+| … mean over their pixels | {c['mcsd_area']:.4f} / {c['mocd_area']:.4f} |"""
 
 
 def beside_before(report):

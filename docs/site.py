@@ -273,7 +273,7 @@ def write_results():
     write_laboratory(folder)
     tables = {'HELD_OUT_TABLE_256': held_out_table(256), 'HELD_OUT_TABLE_128': held_out_table(128), 'REFERENCES_TABLE': references_table()}
     text = reduce(lambda t, made: t.replace(*made), tables.items(), (PAGES/'results'/'index.md').read_text(encoding='utf-8'))
-    notebooks = [f'../notebooks/{name}' for name in ('470_evidence.table1', '472_evidence.relatives', '480_evidence.shipped')]
+    notebooks = [f'../notebooks/{name}' for name in ('470_evidence.table1', '472_evidence.relatives', '474_evidence.class_models', '480_evidence.shipped')]
     pages = [c.parent.name for c in cards] + write_table1(folder) + [*notebooks, 'laboratory']
     (folder/'index.md').write_text(text + '\n' + toctree(pages, hidden=True), encoding='utf-8')
 

@@ -10,10 +10,11 @@ import torch
 
 from msca.base.labels import one_hot
 from msca.data.datasets import SceneFolder
+from msca.data.lookalikes import fit_scene
 from msca.data.render import procedural_scene
 from msca.data.scene import image_to_tensor
-from msca.evidence.tasks import fit_scene
 from msca.model.checkpoint import load_synthesizer
+from msca.model.synthesizer import place_noise
 from msca.pretrained.models import PRETRAINED, shipped_models
 from msca.pretrained.synthesizer import Synthesizer
 from msca.steering.class_styles import mix_codes, paint_mixed, read_codes
@@ -68,6 +69,17 @@ def test_a_class_of_another_photo_changes_that_class_most(s):
         inside.append(change[ids == k].mean())
         outside.append(change[ids != k].mean())
     assert len(inside) >= 2 and np.mean(inside) > 2*np.mean(outside)
+
+
+@pytest.mark.parametrize('s', CODED, indirect=True)
+def test_another_seed_is_another_grain(s):
+    "Also in the folded form, in which models paint."
+    a, b = (procedural_scene(measure.HELD_OUT+i, s.size) for i in (1, 2))
+    pictures = []
+    for seed in (0, 3, 0):
+        assert place_noise(s.model, seed)
+        pictures.append(np.asarray(s(a.labels, b.image), float))
+    assert np.array_equal(pictures[0], pictures[2]) and np.abs(pictures[1]-pictures[0]).mean() > 1
 
 
 @pytest.mark.parametrize('s', ATTENDING, indirect=True)  # that have seen drawn scenes in training

@@ -22,7 +22,7 @@ from ..learning.recipe import OTHER, SELF
 from ..model.class_codes import SynthesizerWithoutAttention, coarse_to_fine, labels_at
 from ..model.features import check_sides
 from ..model.spade import SPADE, init_spade_
-from ..model.synthesizer import PainterConfig, position_noise, register_variant
+from ..model.synthesizer import NoisePlace, PainterConfig, position_noise, register_variant
 from .sean import ModulatedResBlock
 
 # %% ../../nbs/750_relatives.cocosnet.ipynb #459e5062
@@ -265,6 +265,7 @@ class CoCosNetSynthesizer(SynthesizerWithoutAttention):
     ):
         super().__init__()
         self.config, self.n_classes, c = config, config.n_labels+config.unlabelled, config
+        self.place = NoisePlace(c.noise)
         def adaptor(n):
             return DomainAdaptor(n, c.adaptor_width, c.adaptor_hidden, c.matching_channels, c.adaptor_kernel, c.spade_kernel, c.init_gain, c.padding)
         self.labels_adaptor, self.photo_adaptor, wide = adaptor(self.n_classes), adaptor(3), c.matching_channels+self.n_classes
@@ -338,8 +339,8 @@ class CoCosNetSynthesizer(SynthesizerWithoutAttention):
 
     def _noisy(self, at):
         "Conditions with noise of their places, in training of a random place for every sample."
-        n, device = at[0].shape[0], at[0].device
-        corner = torch.randint(2**16, (n, 2), device=device)*16 if self.training else torch.tensor([(0, 0)], device=device)
+        n = at[0].shape[0]
+        corner = self.place(n, at[0].device)
         noise = [position_noise(corner >> s, *c.shape[-2:], i, self.config.noise) for i, (s, c) in enumerate(zip(self.config.scales, at))]
         return [torch.cat([c, e.to(c.dtype).expand(n, -1, -1, -1)], 1) for c, e in zip(at, noise)]
 

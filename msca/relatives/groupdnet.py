@@ -17,10 +17,9 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from ..base.schema import number, several, whole
 from ..model.class_codes import ClassCodes, CodedSynthesizer, MeanCodes, class_means, coarse_to_fine, labels_at
-from ..model.features import STRIDE
 from ..model.folded import constant_conv, fold_norm
 from ..model.spade import GlobalBatchNorm2d, init_spade_
-from ..model.synthesizer import PainterConfig, position_noise, register_variant
+from ..model.synthesizer import NoisePlace, PainterConfig, position_noise, register_variant
 from .sean import ModulatedResBlock
 
 # %% ../../nbs/730_relatives.groupdnet.ipynb #97d33416
@@ -297,7 +296,7 @@ class GroupDNetSynthesizer(CodedSynthesizer):
         self.config, self.n_classes, c = config, config.n_classes, config
         axis, code, ins = c.axis, c.code_channels+3*c.mean_color, (*c.widths[1:], c.widths[-1])
         self.encoder = ClassEncoder(axis, c.encoder_widths, c.code_channels, c.code_size, c.encoder_groups == 'classes', c.crop)
-        self.means = MeanCodes(c.n_classes, code, *c.code_size)
+        self.means, self.place = MeanCodes(c.n_classes, code, *c.code_size), NoisePlace(c.noise)
         # the modules of the decoder; its start is neither normalized nor spectrally normalized
         self.start = nn.Conv2d(axis*code, c.widths[-1], 3, padding=1, padding_mode=c.padding, groups=c.groups[-1])
         self.blocks = nn.ModuleList(ModulatedResBlock(i, o, self._norms(n), c.groups[n], c.init_gain, c.padding) for n, (i, o) in enumerate(zip(ins, c.widths)))
@@ -376,9 +375,8 @@ class GroupDNetSynthesizer(CodedSynthesizer):
     def _with_noise(self, at):
         "The label maps with noise in every group of those that read them."
         if not self.config.noise: return at
-        n, device = at[0].shape[0], at[0].device
-        corner = torch.randint(2**16, (n, 2), device=device)*STRIDE if self.training else torch.tensor([(0, 0)], device=device)
-        out = []
+        n, out = at[0].shape[0], []
+        corner = self.place(n, at[0].device)
         for i, (s, c) in enumerate(zip(self.config.scales, at)):
             groups, size = self._groups(i)[0], c.shape[-2:]
             noise = position_noise(corner >> s, *size, i, self.config.noise).to(c.dtype)[:, None].expand(n, groups, -1, -1, -1)

@@ -19,10 +19,10 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from ..base.schema import number, whole
 from ..model.class_codes import ClassCodes, CodedSynthesizer, MeanCodes, class_means, coarse_to_fine, labels_at
-from ..model.features import STRIDE, init_unit_
+from ..model.features import init_unit_
 from ..model.folded import constant_conv
 from ..model.spade import GlobalBatchNorm2d, init_spade_
-from ..model.synthesizer import PainterConfig, position_noise, register_variant
+from ..model.synthesizer import NoisePlace, PainterConfig, position_noise, register_variant
 
 # %% ../../nbs/720_relatives.sean.ipynb #07813419
 class RegionEncoder(nn.Module):
@@ -258,6 +258,7 @@ class SEANSynthesizer(CodedSynthesizer):
         self.config, self.n_classes, c = config, config.n_labels+config.unlabelled, config
         code = c.code_channels + 3*c.mean_color
         self.encoder, self.means = RegionEncoder(c.encoder_width, c.code_channels), MeanCodes(self.n_classes, code)
+        self.place = NoisePlace(3+c.noise)
         self.start = nn.Conv2d(self.n_classes, c.widths[-1], 3, padding=1, padding_mode=c.padding)
         ins = (*c.widths[1:], c.widths[-1])
         self.blocks = nn.ModuleList(ModulatedResBlock(i, o, self._norms(n, code), 1, c.init_gain, c.padding) for n, (i, o) in enumerate(zip(ins, c.widths)))
@@ -300,7 +301,5 @@ class SEANSynthesizer(CodedSynthesizer):
 
     def _noise(self, at):
         "Per block three channels for its layers, then those beside the condition; in training of a random place for every sample."
-        device = at[0].device
-        corner = torch.tensor([(0, 0)], device=device)
-        if self.training: corner = torch.randint(2**16, (at[0].shape[0], 2), device=device)*STRIDE
+        corner = self.place(at[0].shape[0], at[0].device)
         return [position_noise(corner >> s, *c.shape[-2:], n, 3+self.config.noise) for n, (s, c) in enumerate(zip(self.config.scales, at))]

@@ -17,9 +17,9 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from ..base.schema import number, whole
 from ..model.class_codes import SynthesizerWithoutAttention, coarse_to_fine
-from ..model.features import STRIDE, check_sides
+from ..model.features import check_sides
 from ..model.spade import GlobalBatchNorm2d, init_spade_
-from ..model.synthesizer import PainterConfig, position_noise, register_variant
+from ..model.synthesizer import NoisePlace, PainterConfig, position_noise, register_variant
 from .ablations import label_scales
 from .sean import ModulatedResBlock
 
@@ -194,8 +194,6 @@ class TSITConfig(PainterConfig):
 @register_variant('tsit', TSITConfig)
 class TSITSynthesizer(SynthesizerWithoutAttention):
     "TSIT: the exemplar's channel statistics at every scale, the layout's features pixel by pixel."
-    corner = 0, 0  # row and column at which pictures lie on the plane of noise, see `place_noise`
-
     def __init__(self,
         config:TSITConfig,  # shape
         vgg_weights=None,  # unused
@@ -204,7 +202,7 @@ class TSITSynthesizer(SynthesizerWithoutAttention):
         self.config, c = config, config
         self.content, self.style = (Stream(n, c.widths, c.init_gain, c.padding) for n in (c.n_content, 3))
         self.scales = range(0 if c.finest else 1, len(c.widths))
-        self.noise = 3+c.noise
+        self.place = NoisePlace(3+c.noise)
         self.start = nn.Conv2d(3, c.widths[-1], 3, padding=1, padding_mode=c.padding)
         self.blocks = nn.ModuleList(TSITBlock(c.widths[i], c.widths[max(i-1, 0)], c.noise, c.spade_kernel, c.fadain == 'inside', c.init_gain, c.padding)
                                     for i in self.scales)
@@ -243,7 +241,7 @@ class TSITSynthesizer(SynthesizerWithoutAttention):
         check_sides(target_onehot, 'layout')
         kept = self.config.content == 'photo' and not (torch.compiler.is_exporting() or torch.is_inference_mode_enabled())
         self.last = target_onehot if kept else None
-        features, corner = self.content(target_onehot), self._corner(target_onehot)
+        features, corner = self.content(target_onehot), self.place(target_onehot.shape[0], target_onehot.device)
         x = self.start(self._noise(features[-1], corner, len(features)-1, len(features), 3))
         told = [(self._noisy(features[i], corner, i), s, strength) for i, s in zip(self.scales, style)]
         x = coarse_to_fine(x, self.blocks, told, self.config.upsampling)
@@ -265,11 +263,6 @@ class TSITSynthesizer(SynthesizerWithoutAttention):
         content, self.last = self.last, None
         if content is None or features is None: return {}
         return dict(content=self.config.content_weight*content_loss(features, pred, content))
-
-    def _corner(self, x):
-        "Where the pictures lie on the plane of noise: in training at a random place each."
-        if self.training: return torch.randint(2**16, (x.shape[0], 2), device=x.device)*STRIDE
-        return torch.tensor([self.corner], device=x.device)
 
     def _noise(self, like, corner, scale, plane, channels):
         "Noise of the size of some features."
