@@ -2,11 +2,13 @@
 
     python benchmarks/class_styles.py speed --out results/relatives_speed.json
     python benchmarks/class_styles.py control RUN… --size 64 --alexnet lpips_alex.npz --out control.json
+    python benchmarks/class_styles.py parts RUN… --size 64 --scenes 100 --out parts.json
     python benchmarks/class_styles.py control sean-128 groupdnet-128 --data $MSCA_DATA --alexnet lpips_alex.npz --out results/held-out-class-codes.json
 
 `speed`: seconds of painting 256×256, in turn with msca's compact size, each as a module and folded for use, and of reading a photo with five
 classes in GroupDNet's two forms. CPU time of one thread, best of several, so that other programs on the
 machine count little.
+`parts`: the error where the exemplar shows a pixel's class and where it lacks it, on the same scenes; the first model is the reference.
 `control`: trained models on procedural scenes that they have not seen, or with --data on the photos of held_out.py's list and their first two
 exemplars. How much another exemplar of another structure changes a picture, and how much other noise does; how much a class's own exemplar
 changes the class and everything else; mCSD and mOCD with codes of photos (LPIPS on AlexNet), and the share of pixels whose class the
@@ -28,6 +30,7 @@ from msca.data.render import render
 from msca.data.scene import image_to_tensor
 from msca.data.styles import procedural_style
 from msca.evidence.class_styles import class_style_scores, lpips_map
+from msca.evidence.report import bootstrap_mean
 from msca.model.class_codes import ClassCodes, draw_codes
 from msca.model.folded import fold
 from msca.model.synthesizer import build_synthesizer, find_variant, place_noise
@@ -129,9 +132,36 @@ def control(name, scenes, alexnet, seed):
     return found | {kind: class_style_scores(model, c1[:6], draw, measure, n=12, m=10, smallest=.02, seed=seed).summary() for kind, draw in kinds.items()}
 
 
+@torch.inference_mode()
+def parts(name, scenes, reference):
+    "Mean error of every scene, from 0 to 2, over pixels whose class the exemplar shows and over those whose class it lacks; with the paired difference from `reference`."
+    (truth, c1), (x2, c2), _ = map(tensors, scenes)
+    error = (load_painter(model_folder(name))[0](c1, x2, c2)-truth).abs().mean(1, keepdim=True)
+    shown = (c1*c2.amax((2, 3))[:, :, None, None]).sum(1, keepdim=True)
+    rows = {part: ((error*where).sum((1, 2, 3))/where.sum((1, 2, 3))).tolist() for part, where in (('shown', shown), ('lacking', 1-shown))}
+    found = {part: bootstrap_mean(row)._asdict() for part, row in rows.items()}
+    if reference:
+        for part, row in rows.items(): found[part]['difference'] = bootstrap_mean([a-b for a, b in zip(row, reference[part])])._asdict()
+    return found | dict(rows=rows)
+
+
+def compared_parts(names, scenes):
+    "The two parts of every model; the first one is the reference. And how much of the layouts is lacking."
+    (_, c1), (_, c2), _ = map(tensors, scenes)
+    found, reference = dict(lacking=round(float((c1*(1-c2.amax((2, 3))[:, :, None, None])).sum()/c1.sum()), 4)), None
+    for name in names:
+        row = parts(name, scenes, reference)
+        reference = reference or row['rows']
+        found[Path(name).name] = {part: rounded(row[part]) for part in ('shown', 'lacking')}
+    return found
+
+
+def rounded(v): return {k: rounded(x) for k, x in v.items()} if isinstance(v, dict) else round(v, 4)
+
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ap.add_argument('what', choices=('speed', 'control'))
+    ap.add_argument('what', choices=('speed', 'control', 'parts'))
     ap.add_argument('models', nargs='*', help='names or folders of trained models')
     ap.add_argument('--size', type=int, default=128)
     ap.add_argument('--scenes', type=int, default=24, help='how many drawn scenes')
@@ -144,9 +174,9 @@ def main():
     if a.what == 'speed': found = speed()
     else:
         scenes = held_out_photos(a.data, a.size) if a.data else drawn_scenes(a.scenes, a.size, a.seed)
-        found = {Path(name).name: control(name, scenes, a.alexnet, a.seed) for name in a.models}
+        found = compared_parts(a.models, scenes) if a.what == 'parts' else {Path(name).name: control(name, scenes, a.alexnet, a.seed) for name in a.models}
     which = '--data $MSCA_DATA' if a.data else f'--scenes {a.scenes}'
-    shown = '' if a.what == 'speed' else f" {' '.join(Path(m).name for m in a.models)} --size {a.size} {which} --seed {a.seed} --alexnet lpips_alex.npz"
+    shown = '' if a.what == 'speed' else f" {' '.join(Path(m).name for m in a.models)} --size {a.size} {which} --seed {a.seed}{' --alexnet lpips_alex.npz'*(a.what == 'control')}"
     data = 'random numbers' if a.what == 'speed' else 'results/held_out.json' if a.data else 'procedural scenes'
     about = dict(command=f'python benchmarks/class_styles.py {a.what}{shown} --out results/{a.out.name}', data=data, seed=a.seed, time=time.strftime('%Y-%m-%d %H:%M'))
     with write_whole(a.out) as part: part.write_text(json.dumps(about | found, indent=1)+'\n', encoding='utf-8')
