@@ -3,7 +3,7 @@
     python benchmarks/class_styles.py speed --out results/relatives_speed.json
     python benchmarks/class_styles.py control RUN… --size 64 --alexnet lpips_alex.npz --out control.json
     python benchmarks/class_styles.py parts RUN… --size 64 --scenes 100 --out parts.json
-    python benchmarks/class_styles.py control sean-128 groupdnet-128 --data $MSCA_DATA --alexnet lpips_alex.npz --out results/held-out-class-codes.json
+    python benchmarks/class_styles.py control sean-128 groupdnet-128 --data $MSCA_DATA --alexnet lpips_alex.npz --out results/class-codes-photos.json
 
 `speed`: seconds of painting 256×256, in turn with msca's compact size, each as a module and folded for use, and of reading a photo with five
 classes in GroupDNet's two forms. CPU time of one thread, best of several, so that other programs on the
@@ -56,7 +56,7 @@ def in_turn(works):
 def speed():
     "Painting and reading."
     torch.manual_seed(0)
-    models = {v: fold_spectral_norm(build_synthesizer(v, find_variant(v).config.compact(S))) for v in ('msca', 'sean', 'groupdnet')}
+    models = {v: fold_spectral_norm(build_synthesizer(v, find_variant(v).config.compact(S))) for v in ('msca', 'gap', 'no-attention', 'sean', 'groupdnet', 'spade', 'spade-vae')}
     layout, photo = one_hot((torch.arange(256).view(256, 1)//52).expand(1, 256, 256), S), torch.rand(1, 3, 256, 256)*2-1
     styles = {v: m.encode(photo, layout) for v, m in models.items()}
     for v in list(models): models[f'{v}, folded'], styles[f'{v}, folded'] = fold(models[v], 'float32'), styles[v]

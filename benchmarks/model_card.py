@@ -145,7 +145,7 @@ def measured_on_list(name):
 
 def class_code_table(name):
     "Whether a class's code keeps to its class, as Markdown."
-    report = read('held-out-class-codes')
+    report = read('class-codes-photos')
     r, c = report[name], report[name]['codes of photos']
     return f"""The same photos, each with its first two exemplars of other structure (`{report['command']}`, \
 {report['time'][:10]}); mean changes of values in [-1, 1], LPIPS on AlexNet:
