@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from held_out import LIST, Questions, sides
+from held_out import LIST, Questions, rounded, sides
 
 from msca.base.files import write_whole
 from msca.base.labels import SCENE_LABELS, one_hot
@@ -154,9 +154,6 @@ def compared_parts(names, scenes):
         reference = reference or row['rows']
         found[Path(name).name] = {part: rounded(row[part]) for part in ('shown', 'lacking')}
     return found
-
-
-def rounded(v): return {k: rounded(x) for k, x in v.items()} if isinstance(v, dict) else round(v, 4)
 
 
 def main():

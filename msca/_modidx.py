@@ -722,6 +722,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                         'msca.commands.training.SegmenterToCome.digest': ( 'commands.training.html#segmentertocome.digest',
                                                                                            'msca/commands/training.py'),
                                         'msca.commands.training._Given': ('commands.training.html#_given', 'msca/commands/training.py'),
+                                        'msca.commands.training._add_shape_options': ( 'commands.training.html#_add_shape_options',
+                                                                                       'msca/commands/training.py'),
                                         'msca.commands.training._add_start': ( 'commands.training.html#_add_start',
                                                                                'msca/commands/training.py'),
                                         'msca.commands.training._check_arguments': ( 'commands.training.html#_check_arguments',

@@ -1,6 +1,7 @@
 "SEAN and GroupDNet from outside: trained, stopped and resumed, exported, and what a code of one class may change."
 import json
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -8,6 +9,7 @@ import onnxruntime
 import pytest
 import torch
 from fastai.callback.core import Callback
+from resuming import train_and_resume
 
 from msca.base.labels import SCENE_LABELS, InputError, one_hot
 from msca.commands.cli import main
@@ -56,23 +58,11 @@ class Rates(Callback):
 @pytest.mark.parametrize('name', ['sean', 'groupdnet', *(pytest.param(n, marks=pytest.mark.slow) for n in ('sean-cross', 'groupdnet-cross'))])
 def test_trained_and_resumed_bit_by_bit(name, tmp_path):
     "A whole training, and one that crashed and went on: the same history, weights, running means and moments; KL by class in the history."
-    class Crash(Callback):
-        order, run_valid = 99, False
-        def after_batch(self):
-            if self.learn.save_state.training_run.iteration == 9: raise ZeroDivisionError('a crash')
-
-    whole, rates = training(tmp_path/'whole', name), Rates()
-    whole.run([rates], progress=False)
+    rates = Rates()
+    whole = train_and_resume(partial(training, name=name), tmp_path, 9, [rates])
     assert rates.rows[0] == RECIPE.lr and rates.rows[-1] < .2*RECIPE.lr and rates.rows == sorted(rates.rows, reverse=True)
     d = whole.networks.opts['discriminator'].param_groups[0]
     assert (d['eps'], d['betas'], whole.networks.opts['generator'].param_groups[0]['betas']) == (1e-6, (.5, .9), (0., .9))
-    with pytest.raises(ZeroDivisionError): training(tmp_path/'stopped', name).run([Crash()], progress=False)
-    resumed = training(tmp_path/'stopped', name).resume()
-    resumed.run(progress=False)
-    assert (tmp_path/'whole'/'history.csv').read_text() == (tmp_path/'stopped'/'history.csv').read_text()
-    for kind, net in whole.networks.named().items():
-        theirs = resumed.networks.named()[kind].state_dict()
-        for k, v in net.state_dict().items(): assert torch.equal(v, theirs[k]), (kind, k)
     assert whole.networks.average.means.seen.max() > 20
     rows = read_history(tmp_path/'whole')
     if name.startswith('groupdnet'):

@@ -1,12 +1,13 @@
 "TSIT from outside: trained, stopped and resumed, exported, every command, and what batch norm does to a style."
 import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import onnxruntime
 import pytest
 import torch
-from fastai.callback.core import Callback
+from resuming import train_and_resume
 
 from msca.base.labels import SCENE_LABELS, one_hot
 from msca.commands.cli import main
@@ -36,20 +37,7 @@ def training(folder, name):
 @pytest.mark.parametrize('name', ['tsit', pytest.param('tsit-cross', marks=pytest.mark.slow)])
 def test_trained_and_resumed_bit_by_bit(name, tmp_path):
     "A whole training, and one that crashed and went on: the same history and weights."
-    class Crash(Callback):
-        order, run_valid = 99, False
-        def after_batch(self):
-            if self.learn.save_state.training_run.iteration == 9: raise ZeroDivisionError('a crash')
-
-    whole = training(tmp_path/'whole', name)
-    whole.run(progress=False)
-    with pytest.raises(ZeroDivisionError): training(tmp_path/'stopped', name).run([Crash()], progress=False)
-    resumed = training(tmp_path/'stopped', name).resume()
-    resumed.run(progress=False)
-    assert (tmp_path/'whole'/'history.csv').read_text() == (tmp_path/'stopped'/'history.csv').read_text()
-    for kind, net in whole.networks.named().items():
-        theirs = resumed.networks.named()[kind].state_dict()
-        for k, v in net.state_dict().items(): assert torch.equal(v, theirs[k]), (kind, k)
+    train_and_resume(partial(training, name=name), tmp_path, 9)
 
 
 def scene_batch(b, h, w, eh, ew, seed=0):

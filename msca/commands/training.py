@@ -100,6 +100,20 @@ def _add_start(start):
 
 _USUAL = 'data', 'out', 'finetune', 'config', 'size', 'epochs', 'batch_size', 'labels', 'procedural', 'resume', 'seed', 'device'
 
+def _add_shape_options(recipe):
+    recipe.add_argument('--noise', type=whole_number(0, 16), metavar='N',
+                        help="channels of noise that the generator makes texture of; the paper has none (default: --init's, or 0)")
+    recipe.add_argument('--padding', choices=['zeros', 'replicate'],
+                        help="what the painter finds outside the picture: zeros, as in SPADE, or its border (default: --init's, or zeros)")
+    recipe.add_argument('--upsampling', choices=['nearest', 'bilinear'],
+                        help="between the painter's blocks: nearest, as in SPADE, or bilinear, whose texture looks less woven (default: --init's, or nearest)")
+    recipe.add_argument('--mean-color', action=argparse.BooleanOptionalAction,
+                        help=f"the raw mean color of every class beside its code (tsit: of the photo, with its deviation), as these encoders do not see "
+                             f"how bright a photo is; for {', '.join(COLORED)} (default: --init's, or no)")
+    recipe.add_argument('--class-layers', choices=['own', 'shared'],
+                        help="linear layers between a class's code and its styles in sean: its own, as published, or one for all classes, which learns sooner from few "
+                             "photos (default: --init's, or own; above 30 classes shared)")
+
 def _train_arguments(p):
     data, recipe, start = (p.add_argument_group(t) for t in ('data', 'recipe', 'start'))
     data.add_argument('--data', nargs='+', default=[], metavar='DIR',
@@ -125,18 +139,7 @@ def _train_arguments(p):
     add_recipe_options(recipe)
     recipe.add_argument('--loss-weights', type=_loss_weight, nargs='+', metavar='LOSS=W',
                         help=f"weights of the losses, such as l1=10 perceptual=4; losses: {', '.join(LOSSES)}")
-    recipe.add_argument('--noise', type=whole_number(0, 16), metavar='N',
-                        help="channels of noise that the generator makes texture of; the paper has none (default: --init's, or 0)")
-    recipe.add_argument('--padding', choices=['zeros', 'replicate'],
-                        help="what the painter finds outside the picture: zeros, as in SPADE, or its border (default: --init's, or zeros)")
-    recipe.add_argument('--upsampling', choices=['nearest', 'bilinear'],
-                        help="between the painter's blocks: nearest, as in SPADE, or bilinear, whose texture looks less woven (default: --init's, or nearest)")
-    recipe.add_argument('--mean-color', action=argparse.BooleanOptionalAction,
-                        help=f"the raw mean color of every class beside its code (tsit: of the photo, with its deviation), as these encoders do not see "
-                             f"how bright a photo is; for {', '.join(COLORED)} (default: --init's, or no)")
-    recipe.add_argument('--class-layers', choices=['own', 'shared'],
-                        help="linear layers between a class's code and its styles in sean: its own, as published, or one for all classes, which learns sooner from few "
-                             "photos (default: --init's, or own; above 30 classes shared)")
+    _add_shape_options(recipe)
     recipe.add_argument('--seed', type=SEED, default=0, help='of everything random (default: 0)')
     p.add_argument('--tensorboard', action='store_true',
                    help='also write the numbers and sample pictures for TensorBoard, to RUN/tensorboard')
