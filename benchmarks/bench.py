@@ -354,17 +354,19 @@ def exponent(rows):
 def draw(found, folder):
     "Two pictures of the figures."
     from matplotlib.figure import Figure
-    fig = Figure(figsize=(7.2, 2.8), dpi=80, layout='constrained')
+    rows = {job.removesuffix(', 1 thread'): r for job, r in found['jobs'].items()
+            if job.endswith('1 thread') and not job.startswith(('attention', 'dense', 'spade', 'published'))}
+    fig = Figure(figsize=(7.2, 1+.2*len(rows)), dpi=90, layout='constrained')
     left, right = fig.subplots(1, 2)
-    rows = {job: r for job, r in found['jobs'].items() if job.endswith('1 thread') and not job.startswith(('attention', 'dense', 'spade'))}
-    forms = list(dict.fromkeys(f for r in rows.values() for f in r))
-    for i, form in enumerate(forms):
-        at = [(k+.8*i/len(forms), r[form]['cpu_ratio']) for k, r in enumerate(rows.values()) if form in r]
-        left.barh(*zip(*at), height=.75/len(forms), label=form)
-    left.set_yticks([k+.3 for k in range(len(rows))], [job.removesuffix(', 1 thread') for job in rows], fontsize=7)
+    first = next(iter(next(iter(rows.values()))))
+    for i, form in enumerate(('float32', 'auto')):
+        at = [(k+.4*i, r[form]['cpu_ratio']) for k, r in enumerate(rows.values()) if form in r]
+        left.barh(*zip(*at), height=.38, label=dict(auto="as loaded ('auto')").get(form, form))
+    left.axvline(1, color='.3', lw=1)
+    left.set_yticks([k+.2 for k in range(len(rows))], list(rows), fontsize=7)
     left.invert_yaxis()
-    left.set_xlabel('processor time, first form = 1', fontsize=8)
-    left.legend(fontsize=7, loc='lower center', bbox_to_anchor=(.4, 1), ncols=4, columnspacing=.8, handlelength=1)
+    left.set_xlabel(f'processor time, {first} = 1', fontsize=8)
+    left.legend(fontsize=7, loc='lower center', bbox_to_anchor=(.4, 1), ncols=2)
     for kind in ('attention', 'dense_attention', 'attention_backward', 'dense_attention_backward'):
         points = [(int(job.split(', ')[1]), next(iter(r.values()))['cpu']*1e3) for job, r in found['jobs'].items() if job.split(', ')[0] == kind]
         if points: right.loglog(*zip(*points), marker='o', ms=3, label=kind.replace('_', ' '), ls='--' if 'dense' in kind else '-')
@@ -372,7 +374,7 @@ def draw(found, folder):
     right.minorticks_off()
     right.set_xlabel('side of the map in pixels', fontsize=8)
     right.set_ylabel('milliseconds', fontsize=8)
-    right.legend(fontsize=7)
+    right.legend(fontsize=7, loc='lower center', bbox_to_anchor=(.5, 1), ncols=2)
     fig.savefig(Path(folder)/'bench.png')
 
 
