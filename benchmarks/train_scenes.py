@@ -75,6 +75,8 @@ FOLDERS = 'siftflow', 'labelmefacade', 'camvid'  # of $MSCA_DATA: photos that ho
 SIDE, CROP = 256, 128  # pixels
 KINDS = 'crop', 'mirror', 'crop', 'whole'  # what the exemplars are, in turn; 'two': two crops side by side
 S = len(SCENE_LABELS)
+TERMS = 'adversarial', 'pixel', 'perceptual', 'color', 'chroma'  # of the generator's loss
+ADVERSARIAL = 'discriminator', 'photos', 'painted', 'adversarial', 'pixel'  # columns of the log that are 0 while there is no discriminator
 SHAPES = {  # what `--scratch` makes: 2.7 M and 7.1 M parameters; a picture of the second takes 1.5 × the time
     'compact': {},
     'compact-l': dict(widths=(32, 64, 128, 256, 384), spade_hidden=(32, 48, 96, 128, 128), slots=(8, 16, 32, 32, 32))}
@@ -195,7 +197,8 @@ class Trainer:
         "Linear decay between the two given iterations, down to a twentieth."
         start, end = self.a.decay
         factor = 1 - .95*min(1, max(0, (self.iteration-start)/max(1, end-start)))
-        for opt, lr in ((self.g_opt, self.a.lr), (self.d_opt, self.a.discriminator_lr)): opt.param_groups[0]['lr'] = lr*factor
+        own = self.a.reconstruct_lr if self.iteration < self.a.reconstruct else self.a.lr
+        for opt, lr in ((self.g_opt, own), (self.d_opt, self.a.discriminator_lr)): opt.param_groups[0]['lr'] = lr*factor
 
     def step(self):
         "One iteration; the numbers to log."
@@ -206,11 +209,8 @@ class Trainer:
         layout = c1*(1+self.a.class_noise*torch.randn(*c1.shape[:2], 1, 1, device=self.device)) if self.a.class_noise else c1
         with self.autocast(): image = self.generator(layout, x2, c2)
         leaf = image.detach().float().requires_grad_(True)
-        with self.autocast():
-            maps = self.backbone(leaf)
-            with torch.no_grad(): true_maps = self.backbone(x1)
-        told = self.discriminator_step(x1, leaf.detach(), true_maps, [m.detach() for m in maps], c1)
-        terms = self.generator_terms(leaf, maps, x1, c1)
+        told, terms = self.adversarial_terms(leaf, x1, c1) if self.iteration >= self.a.reconstruct else (dict.fromkeys(ADVERSARIAL, 0.), {})
+        terms |= self.reconstruction_terms(leaf, x1)
         gradients = {k: torch.autograd.grad(v, leaf)[0] for k, v in terms.items()}
         at_the_end = {k: torch.autograd.grad(image, self.generator.generator.end.weight, g.to(image.dtype), retain_graph=True)[0] for k, g in gradients.items()}
         told |= {k: float(v.detach()) for k, v in terms.items()} | self.limit(gradients, {k: float(g.norm()) for k, g in at_the_end.items()})
@@ -242,22 +242,29 @@ class Trainer:
         with self.autocast(): mixed = self.semantic(maps)
         return F.mse_loss(mixed.float(), torch.lerp(painted.float(), true.float(), F.interpolate(mask, true.shape[-2:], mode='nearest-exact')))
 
-    def generator_terms(self, leaf, maps, x1, c1):
-        "Weighted losses by name."
-        a, ramp = self.a, min(1., self.iteration/self.a.ramp) if self.a.ramp else 1.
+    def adversarial_terms(self, leaf, x1, c1):
+        "A step of the discriminators and its numbers; then the generator's weighted losses by name."
+        a, ramp = self.a, min(1., (self.iteration-self.a.reconstruct)/self.a.ramp) if self.a.ramp else 1.
+        with self.autocast():
+            maps = self.backbone(leaf)
+            with torch.no_grad(): true_maps = self.backbone(x1)
+        told = self.discriminator_step(x1, leaf.detach(), true_maps, [m.detach() for m in maps], c1)
         scores, pixel_scores = self.judge(leaf, maps, c1)
+        return told, dict(adversarial=a.adversarial*ramp*true_class_loss(scores, *self.balance), pixel=a.pixel*ramp*hinge_generator(pixel_scores))
+
+    def reconstruction_terms(self, leaf, x1):
+        "Weighted losses by name."
         with self.autocast(): perceptual = self.perceptual(leaf, x1)
-        return dict(adversarial=a.adversarial*ramp*true_class_loss(scores, *self.balance), pixel=a.pixel*ramp*hinge_generator(pixel_scores),
-                    perceptual=a.perceptual*perceptual.mean(), color=a.color*color_loss(leaf, x1).mean(), chroma=a.chroma*chroma_loss(leaf, x1).mean())
+        return dict(perceptual=self.a.perceptual*perceptual.mean(), color=self.a.color*color_loss(leaf, x1).mean(), chroma=self.a.chroma*chroma_loss(leaf, x1).mean())
 
     def limit(self, gradients, sizes):
         "Scale the adversarial gradients down where they would exceed their share of the `sizes`, by a slowly moving factor; the shares of all terms before that."
         total = sum(sizes.values())
-        shares = {f'share_{k}': v/total for k, v in sizes.items()}
+        shares = {f'share_{k}': sizes.get(k, 0.)/total for k in TERMS}
         adversarial, cap = shares['share_adversarial']+shares['share_pixel'], self.a.share_limit
         wanted = min(1., cap/(1-cap)*(1-adversarial)/max(adversarial, 1e-9)) if cap < 1 else 1.
         self.strength += .05*(wanted-self.strength)
-        for k in ('adversarial', 'pixel'): gradients[k].mul_(self.strength)
+        for k in {'adversarial', 'pixel'} & set(gradients): gradients[k].mul_(self.strength)
         return dict(shares, strength=self.strength)
 
     def state(self):
@@ -345,6 +352,8 @@ def main():
     ap.add_argument('--scratch', choices=SHAPES, help='start from random weights of this shape, in place of --init')
     ap.add_argument('--variant', choices=['msca', 'gap'], default='msca', help='with --scratch: masked spatial-channel attention, or pooling in its place (default: msca)')
     ap.add_argument('--pretrain', type=int, default=0, metavar='N', help='iterations of attention pre-training before the first (default: 0)')
+    ap.add_argument('--reconstruct', type=int, default=0, metavar='N', help='first iterations without discriminators (default: 0)')
+    ap.add_argument('--reconstruct-lr', type=float, default=4e-4, help='of the generator in these (default: 4e-4)')
     ap.add_argument('--phase', type=Path, help='folder of a kept phase to start from, in place of --init')
     ap.add_argument('--parser', default=PRETRAINED/'scenes-256', help='parser folder')
     ap.add_argument('--cache', type=Path, help='folder for decoded photos (default: in OUT)')
@@ -366,7 +375,7 @@ def main():
     ap.add_argument('--discriminator-lr', type=float, default=4e-4)
     ap.add_argument('--decay', type=lambda s: tuple(map(int, s.split(','))), default=(10**9, 10**9+1), help='iterations between which the learning rates fall: FROM,TO')
     ap.add_argument('--average', type=float, default=.998, help='decay of the average')
-    ap.add_argument('--ramp', type=int, default=300, help='iterations until the adversarial terms have their weight')
+    ap.add_argument('--ramp', type=int, default=300, help='iterations until the adversarial terms have their weight, counted from where they begin')
     ap.add_argument('--crops', type=int, default=8, help='crops a batch; batches of whole photos have a quarter as many (default: 8)')
     ap.add_argument('--device', default='cpu', help="'cpu', 'cuda' (default: cpu)")
     ap.add_argument('--piece', type=int, default=0, metavar='MIB', help='save the state in files of at most so many MiB (default: in one file)')
