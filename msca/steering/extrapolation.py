@@ -51,6 +51,7 @@ def _onehot(ids, model):
 def _up_to_stride(n): return -(-n//STRIDE)*STRIDE
 
 @torch.inference_mode()
+@torch.inference_mode()
 def extrapolate(
     model,  # a `SceneSynthesizer` in eval mode
     ids:np.ndarray,  # `uint8` h×w: the whole layout, of any size

@@ -18,6 +18,7 @@ from ..model.features import STRIDE
 from .interpolation import TargetClasses, TargetLabels, gated_styles, paint_styles
 
 # %% ../../nbs/515_steering.masks.ipynb #6b02d05f
+@torch.inference_mode()
 def interpolate_space(
     model,  # a `SceneSynthesizer` in eval mode
     target:TargetLabels,  # the layout
