@@ -38,6 +38,7 @@ from msca.pretrained.models import fold_spectral_norm, load_painter, model_folde
 from msca.steering.class_styles import has_distribution
 
 S, ROUNDS = len(SCENE_LABELS), 9
+SPEED = 'msca', 'gap', 'no-attention', 'sean', 'groupdnet', 'spade', 'spade-vae', 'tsit', 'cocosnet', 'dense'
 
 
 def in_turn(works):
@@ -56,7 +57,7 @@ def in_turn(works):
 def speed():
     "Painting and reading."
     torch.manual_seed(0)
-    models = {v: fold_spectral_norm(build_synthesizer(v, find_variant(v).config.compact(S))) for v in ('msca', 'gap', 'no-attention', 'sean', 'groupdnet', 'spade', 'spade-vae')}
+    models = {v: fold_spectral_norm(build_synthesizer(v, find_variant(v).config.compact(S))) for v in SPEED}
     layout, photo = one_hot((torch.arange(256).view(256, 1)//52).expand(1, 256, 256), S), torch.rand(1, 3, 256, 256)*2-1
     styles = {v: m.encode(photo, layout) for v, m in models.items()}
     for v in list(models): models[f'{v}, folded'], styles[f'{v}, folded'] = fold(models[v], 'float32'), styles[v]

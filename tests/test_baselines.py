@@ -69,7 +69,7 @@ def pairs():
 
 
 def test_the_variants_are_these():
-    assert list(VARIANTS) == ['msca', *ATTENTIVE[1:], *BY_CLASS, *SPADES, *CODED, *STREAMS, *DENSE]
+    assert list(VARIANTS) == ['msca', *ATTENTIVE[1:], *BY_CLASS, *SPADES, *CODED, *STREAMS, *DENSE, 'dense']
     for name in VARIANTS: assert find_variant(name).model.variant == name
 
 
@@ -221,7 +221,7 @@ def test_steering_is_refused_where_there_are_none(name, pairs):
     else: assert explain_synthesis(model, SCENE_LABELS, c1, x2, c2).figure(4)
 
 
-@pytest.mark.parametrize('name', [*ATTENTIVE, *BY_CLASS])
+@pytest.mark.parametrize('name', [*ATTENTIVE, *BY_CLASS, 'dense'])
 def test_what_comes_before_the_painter_can_be_pretrained(name, pairs):
     x1, c1, x2, c2 = pairs
     pretrainer, losses = AttentionPretrainer(toy(name)), []

@@ -133,7 +133,7 @@ def test_folder(folder, synthesizer):
                                                   'paint.py'}
 
 
-@pytest.mark.parametrize('variant', ['gap', 'no-gate', 'no-attention', 'spade', 'spade-vae', 'sean', 'groupdnet', 'tsit', 'cocosnet'])
+@pytest.mark.parametrize('variant', ['gap', 'no-gate', 'no-attention', 'spade', 'spade-vae', 'sean', 'groupdnet', 'tsit', 'cocosnet', 'dense'])
 def test_variants(variant):
     "Every relative can be exported, for any number of pictures."
     model = build_synthesizer(variant, find_variant(variant).config.compact(17)).eval().requires_grad_(False)

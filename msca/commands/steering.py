@@ -222,7 +222,9 @@ def explain(args):
     read_told_maps(args, s.label_set)
     layout = s.read_layout(args.layout, args.size, args.classes, args.palette)
     exemplar = s.read_exemplar(args.exemplar, args.exemplar_layout, None, args.classes, args.palette)
-    if hasattr(s.model, 'warp'): return _explain_warp(s, layout, exemplar, out)
+    warps = hasattr(s.model, 'warp')
+    if warps: _explain_warp(s, layout, exemplar, out)
+    if warps and not hasattr(s.model, 'label_pyramid'): return  # there is no attention
     told = s.trace(layout, exemplar)
     save_image(figure_image(told.summary(), 120), out/'summary.png')
     for i in range(len(told.maps)): save_image(figure_image(told.slots(i), 120), out/f'scale{i}.png')

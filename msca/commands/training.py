@@ -33,7 +33,7 @@ PARSER_EPOCHS = 8  # of a run's parser
 EXAMPLES = 'held-out'  # folder of a run in which some scenes are kept
 VARIANT_NAMES = 'msca', 'gap', 'no-gate', 'no-attention', 'no-attention-literal', 'no-global', 'spade', 'spade-vae', \
     'spade-vae-cross', 'sean', 'sean-cross', 'groupdnet', 'groupdnet-cross', 'tsit', 'tsit-cross', 'cocosnet', \
-    'cocosnet-retrieved'
+    'cocosnet-retrieved', 'dense'
 COLORED = tuple(n for n in VARIANT_NAMES if n.startswith(('sean', 'groupdnet', 'tsit')))  # that may be told mean colors of the photo
 LOSSES = {f.name: f.type for f in fields(LossWeights)}  # name → what its weight may be
 RECIPE_FIELDS = {f.name: f.type for f in fields(TrainingConfig) if f.name not in ('losses', 'seed')}  # these two: options of another form

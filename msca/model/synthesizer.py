@@ -183,6 +183,8 @@ def place_noise(
 # %% ../../nbs/230_model.synthesizer.ipynb #0398ea7a
 class SceneSynthesizer(nn.Module):
     "`x̂ = G(c1, x2, c2)`: the layout of one label map in the style of an exemplar."
+    only_slots = True  # slots are all that is taken from an exemplar: so it can be read, and a picture painted, piece by piece
+
     def __init__(self,
         config:SynthesizerConfig,  # shape of everything
         vgg_weights='imagenet',  # for backbone 'vgg19': 'imagenet', a local file, or None for random weights
@@ -194,9 +196,12 @@ class SceneSynthesizer(nn.Module):
         self.image_pyramid = ImagePyramid(backbone, config.image_channels, with_rgb=compact)
         self.label_pyramid = LabelPyramid(config.n_labels, config.label_channels)
         self.attention = nn.ModuleList(map(self.attention_at, range(N_SCALES)))
-        conditions = tuple(n+m for n, m in zip(config.image_channels, config.label_channels))
-        self.generator = SPADEGenerator(conditions, config.widths, config.spade_hidden, config.spade_kernel, config.init_gain,
+        self.generator = SPADEGenerator(self.condition_channels(), config.widths, config.spade_hidden, config.spade_kernel, config.init_gain,
                                         config.noise, config.padding, config.upsampling)
+
+    def condition_channels(self) -> tuple:  # at scales 0…4
+        "How many channels SPADE's condition has."
+        return tuple(n+m for n, m in zip(self.config.image_channels, self.config.label_channels))
 
     def attention_at(self,
         i:int,  # scale, 0…4
@@ -229,6 +234,15 @@ class SceneSynthesizer(nn.Module):
     ) -> list:  # per scale (gated style vectors B×N×K, β: B×K×H'×W')
         "The target's half of the attention."
         return [attend.address(*inputs)[:2] for attend, *inputs in zip(self.attention, style, label_features, masks)]
+
+    def extend(self,
+        label_features:list,  # F_c1 per scale
+        target_onehot:torch.Tensor,  # c1: B×(S+1)×H'×W'
+        exemplars:list,  # J results of `encode`, each for the whole batch
+        shares:list,  # of them: J numbers, or maps 1×1×H'×W', that sum to 1
+    ) -> list:  # per scale, what SPADE sees beside the slots
+        "Label features, and what variants carry over by other ways than slots: nothing here."
+        return label_features
 
     def regularization(self) -> dict:  # name → scalar, weighted already
         "Terms that the last forward pass adds to the generator's loss: none here."
@@ -291,7 +305,8 @@ def paint(self:SceneSynthesizer,
 ) -> torch.Tensor:  # B×3×H'×W' in [-1, 1]
     "Paint layouts in the style of exemplars that are encoded already."
     fc1 = self.label_pyramid(target_onehot)
-    return self.generator.paint_slots(self.address(style, fc1, _masks_at(target_mask, fc1), target_onehot), fc1)
+    slots = self.address(style, fc1, _masks_at(target_mask, fc1), target_onehot)
+    return self.generator.paint_slots(slots, self.extend(fc1, target_onehot, [style], [1.]))
 
 def join_styles(
     styles:list,  # of results of `encode`
@@ -311,7 +326,7 @@ class Variant(NamedTuple):
 VARIANTS = {'msca': 'msca.model.synthesizer',
             **dict.fromkeys(('gap', 'no-gate', 'no-attention', 'no-attention-literal'), 'msca.relatives.ablations'),
             **dict.fromkeys(('spade', 'spade-vae'), 'msca.relatives.spade_vae'),
-            **{name: f'msca.relatives.{name}' for name in ('sean', 'groupdnet', 'tsit', 'cocosnet')}}  # name → `Variant`, or the module that will register it
+            **{name: f'msca.relatives.{name}' for name in ('sean', 'groupdnet', 'tsit', 'cocosnet', 'dense')}}  # name → `Variant`, or the module that will register it
 
 def register_variant(
     name:str,  # what checkpoints and the command line call it

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from ..base.labels import one_hot
+from ..base.labels import InputError, one_hot
 from ..data.scene import image_to_tensor, tensor_to_image
 from .attention import RegionalStyles, global_average
 from .features import N_SCALES, STRIDE
@@ -83,6 +83,7 @@ def encode_in_tiles(
     progress=None,  # wraps the loop over tiles
 ) -> list:  # `RegionalStyles` per scale, fine to coarse
     "What the model's `encode` would give, in bounded memory."
+    _check_pieces(model)
     sums, device = [StyleSum(a) for a in model.attention], next(model.parameters()).device
     for t in progress(tiles) if progress else tiles:
         fx2 = model.image_pyramid(image_to_tensor(photo[t.outer])[None].to(device))
@@ -91,6 +92,11 @@ def encode_in_tiles(
     return [s.result() for s in sums]
 
 def _onehot(ids, model): return one_hot(torch.from_numpy(np.ascontiguousarray(ids))[None], model.config.n_labels)
+
+def _check_pieces(model):
+    "Some models compare whole pictures; those without attention say so themselves."
+    if not getattr(model, 'only_slots', True):
+        raise InputError(f"a {model.variant!r} model compares whole pictures, so it cannot read or paint them piece by piece; choose a smaller size")
 
 # %% ../../nbs/250_model.tiles.ipynb #979780d1
 @torch.inference_mode()
@@ -114,6 +120,7 @@ def label_means(
     tiles:list,  # of `Tile`
 ) -> list:  # per scale, mean label features 1×M
     "The mean of a layout's label features, padding left out, piece by piece."
+    _check_pieces(model)
     sums, n, device = [0.]*N_SCALES, [0.]*N_SCALES, next(model.parameters()).device
     mask = np.zeros(ids.shape, np.float32)
     mask[:size[0], :size[1]] = 1

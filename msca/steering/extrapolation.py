@@ -51,6 +51,7 @@ def _onehot(ids, model):
 def _up_to_stride(n): return -(-n//STRIDE)*STRIDE
 
 @torch.inference_mode()
+@torch.inference_mode()
 def extrapolate(
     model,  # a `SceneSynthesizer` in eval mode
     ids:np.ndarray,  # `uint8` h×w: the whole layout, of any size
@@ -72,7 +73,8 @@ def extrapolate(
         here = (slice(r, r+part[0]), slice(c, c+part[1]))
         onehot = _onehot(labels[here], model)
         target = read_target(model, onehot, mask[(..., *here)].to(onehot.device))
-        painted = paint_styles(model, target.features, [gated_styles(model, [exemplar], [1], target.means)], origin=(r, c))
+        styles, beside = [gated_styles(model, [exemplar], [1], target.means)], model.extend(target.features, onehot, [exemplar], [1.])
+        painted = paint_styles(model, target.features, styles, None, (r, c), beside)
         total[(slice(None), *here)] += painted[0].float().cpu()*weights
         weight_sum[here] += weights
     return tensor_to_image((total/weight_sum)[:, :ids.shape[0], :ids.shape[1]])

@@ -22,6 +22,7 @@ class TargetLabels(NamedTuple):
     "What the model computes from a layout."
     features:list  # label features per scale, 1×M×H'×W'
     means:list  # their means 1×M, padding left out
+    onehot:torch.Tensor  # 1×(S+1)×H'×W', the layout itself
 
 class TargetClasses(NamedTuple):
     "A layout as a model with class codes reads it."
@@ -39,7 +40,7 @@ def read_target(
     if not hasattr(model, 'label_pyramid'): return model.attention  # which is refused in one line
     features = model.label_pyramid(onehot)
     at = lambda i: None if mask is None else F.avg_pool2d(mask, 2**i)
-    return TargetLabels(features, [global_average(f, at(i)) for i, f in enumerate(features)])
+    return TargetLabels(features, [global_average(f, at(i)) for i, f in enumerate(features)], onehot)
 
 # %% ../../nbs/510_steering.interpolation.ipynb #c8546c49
 def simplex_weights(
@@ -86,6 +87,7 @@ def paint_styles(
     styles:list,  # J results of `gated_styles`
     masks:torch.Tensor=None,  # 1×J×H'×W', sums to 1 over J; None for a single style
     origin:tuple=None,  # (row, column) of the corner where this is a window of a larger picture: where its noise is taken from
+    beside:list=None,  # per scale, what the painter sees beside the slots, from the model's `extend`; None: the label features
 ) -> torch.Tensor:  # 1×3×H'×W' in [-1, 1]
     "Paint a layout with given style vectors, everywhere alike or by masks (Eq. 7–8, then SPADE)."
     slots = []
@@ -93,7 +95,7 @@ def paint_styles(
         beta = attend.channel_attention(f)
         if masks is not None: beta = (F.avg_pool2d(masks, 2**i)[:, :, None]*beta[:, None]).flatten(1, 2)  # J·K slots instead of K
         slots.append((torch.cat(vectors, 2), beta))
-    return model.generator.paint_slots(slots, features, origin)
+    return model.generator.paint_slots(slots, beside or features, origin)
 
 def average_codes(
     codes:list,  # J `ClassCodes`, each of one photo
@@ -119,7 +121,8 @@ def interpolate_styles(
     "The layout in a mixture of styles (paper §4, Fig. 5); for models with class codes, in mixed codes."
     if isinstance(target, TargetClasses):
         return model.paint_codes(target.onehot, average_codes([model.codes_of(e) for e in exemplars], weights, only), target.mask)
-    return paint_styles(model, target.features, [gated_styles(model, exemplars, weights, target.means)])
+    styles, shares = [gated_styles(model, exemplars, weights, target.means)], simplex_weights(weights, len(exemplars)).tolist()
+    return paint_styles(model, target.features, styles, beside=model.extend(target.features, target.onehot, exemplars, shares))
 
 # %% ../../nbs/510_steering.interpolation.ipynb #cd07a0ce
 def path_weights(

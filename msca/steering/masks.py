@@ -18,6 +18,7 @@ from ..model.features import STRIDE
 from .interpolation import TargetClasses, TargetLabels, gated_styles, paint_styles
 
 # %% ../../nbs/515_steering.masks.ipynb #6b02d05f
+@torch.inference_mode()
 def interpolate_space(
     model,  # a `SceneSynthesizer` in eval mode
     target:TargetLabels,  # the layout
@@ -27,7 +28,8 @@ def interpolate_space(
     "The layout with every exemplar's style where its mask says (paper §4, Fig. 7)."
     if isinstance(target, TargetClasses): return _paint_classes(model, target, exemplars, _fit_masks(masks, len(exemplars), target.onehot))
     masks = _fit_masks(masks, len(exemplars), target.features[0])
-    return paint_styles(model, target.features, [gated_styles(model, [e], [1], target.means) for e in exemplars], masks)
+    styles, beside = [gated_styles(model, [e], [1], target.means) for e in exemplars], model.extend(target.features, target.onehot, exemplars, masks.split(1, 1))
+    return paint_styles(model, target.features, styles, masks, beside=beside)
 
 @torch.inference_mode()
 def _paint_classes(model, target, exemplars, masks):
