@@ -25,7 +25,8 @@ from msca.data.published import open_dataset
 from msca.data.scene import image_to_tensor, tensor_to_image
 from msca.evidence.borders import border_bleed, neighbor_share
 from msca.relatives import borders
-from msca.relatives.borders import ids_at_scales, with_borders
+from msca.relatives.borders import ids_at_scales
+from msca.relatives.layers import with_borders
 
 ROOT, NUMBERS = Path(__file__).parents[1], dict(siftflow=30, labelmefacade=20)
 

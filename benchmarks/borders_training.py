@@ -9,6 +9,7 @@ is on this side of it, in the scenes where both pictures and the truth have bord
 """
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import norms
@@ -17,8 +18,7 @@ import torch
 
 from msca.data.scene import tensor_to_image
 from msca.evidence.borders import border_bleed, neighbor_share
-from msca.model.synthesizer import SceneSynthesizer, SynthesizerConfig
-from msca.relatives.borders import BorderedSynthesizer
+from msca.relatives.layers import LayeredSynthesizer, LayersConfig
 
 norms.SIDE = 64
 
@@ -35,12 +35,12 @@ def main():
     p.add_argument('--out', default='results/borders-training.json')
     args = p.parse_args()
     torch.set_num_threads(1)
-    config = SynthesizerConfig(norms.S, pyramid_widths=(8, 12, 16, 24, 24), image_channels=(8, 12, 16, 16, 16), label_channels=(8,)*5, slots=(4,)*5, mlp_width=16,
+    config = LayersConfig(norms.S, pyramid_widths=(8, 12, 16, 24, 24), image_channels=(8, 12, 16, 16, 16), label_channels=(8,)*5, slots=(4,)*5, mlp_width=16,
                                widths=(12, 16, 24, 32, 32), spade_hidden=(12, 12, 16, 16, 16), padding='replicate', upsampling='bilinear')
     models = {}
-    for name, kind in (('plain', SceneSynthesizer), ('within borders', BorderedSynthesizer)):
+    for name, borders in (('plain', 'none'), ('within borders', 'class')):
         torch.manual_seed(0)
-        models[name] = kind(config).train()
+        models[name] = LayeredSynthesizer(replace(config, borders=borders)).train()
     seconds, _ = norms.train_alike(models, args.scenes, args.updates)
     layout, truth, other_layout, other = norms.draw(range(10_000, 10_024))
     rows, painted, each, shares = {}, [], {}, dict(truth=shares_of(truth, layout))

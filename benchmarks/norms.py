@@ -20,9 +20,10 @@ from msca.data.layouts import procedural_layout
 from msca.data.render import render
 from msca.data.scene import image_to_tensor
 from msca.data.styles import procedural_style
-from msca.relatives.norms import NormedConfig, NormedSynthesizer
+from msca.relatives.layers import LayeredSynthesizer, LayersConfig
+from msca.relatives.norms import NORMS
 
-NAMES, SIDE, S = ('batch', 'instance', 'positional', 'regional', 'attentive'), 48, 17
+SIDE, S = 48, 17
 
 
 def draw(numbers):
@@ -80,9 +81,9 @@ def main():
     config = dict(pyramid_widths=(8, 12, 16, 24, 24), image_channels=(8, 12, 16, 16, 16), label_channels=(8,)*5, slots=(4,)*5, mlp_width=16,
                   widths=(12, 16, 24, 32, 32), spade_hidden=(12, 12, 16, 16, 16))
     models = {}
-    for name in NAMES:
+    for name in NORMS:
         torch.manual_seed(0)
-        models[name] = NormedSynthesizer(NormedConfig(S, norm=name, **config)).train()
+        models[name] = LayeredSynthesizer(LayersConfig(S, norm=name, **config)).train()
     seconds, losses = train_alike(models, args.scenes, args.updates)
     layout, truth, other_layout, other = draw(range(10_000, 10_016))
     rows, painted = {}, []
@@ -94,7 +95,7 @@ def main():
         rows[name] = dict(held_out_l1=round(float((picture-truth).abs().mean())*127.5, 2), train_l1=round(float(np.mean(losses[name][-50:]))*127.5, 2),
                           other_exemplar_change=round(float((foreign-picture).abs().mean())*127.5, 2),
                           time_ratio=round(float(np.median(np.array(seconds[name])/np.array(seconds['batch']))), 2))
-    sheet([[*other[:5], *other.roll(1, 0)[:2]], [*truth[:5], *truth[:2]], *painted], ('exemplar', 'truth', *NAMES)).save(Path(args.out).with_suffix('.png'))
+    sheet([[*other[:5], *other.roll(1, 0)[:2]], [*truth[:5], *truth[:2]], *painted], ('exemplar', 'truth', *NORMS)).save(Path(args.out).with_suffix('.png'))
     report = dict(command=f'python benchmarks/norms.py --updates {args.updates} --scenes {args.scenes}', seed=0, size=SIDE, batch=4,
                   data='drawn scenes, 16 held out; exemplars are other layouts in the same style', norms=rows)
     Path(args.out).write_text(json.dumps(report, indent=1) + '\n')

@@ -18,9 +18,11 @@ from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 OUT = Path(__file__).parents[1]/'nbs'/'images'
+BOXES = 'sky=0,0,1,.45', 'mountain=.05,.2,.6,.6', 'water=0,.62,1,1', 'tree=.66,.15,.95,.75'
 BOTTOM = 'return Math.max(...[...document.querySelectorAll(".jp-OutputArea *")].filter(e => e.offsetParent).map(e => e.getBoundingClientRect().bottom))'
 
 
@@ -99,6 +101,12 @@ def main():
                 target = find(page, '.msca-point img')[0]
                 ActionChains(page).move_to_element_with_offset(target, 0, round(-.3*target.size['height'])).perform()
             shoot(page, name.lower())
+        press(page, '.lm-TabBar-tab', 'Boxes')
+        typed = next(e for e in find(page, 'input[type=text]') if e.is_displayed() and e.get_attribute('placeholder'))
+        for n, box in enumerate(BOXES, 1):
+            typed.send_keys(box, Keys.ENTER)
+            WebDriverWait(page, 120).until(lambda p: len(find(p, '.msca-frame-box')) == n)
+        shoot(page, 'boxes')
     with app('--model', 'groupdnet-128') as page:
         press(page, '.lm-TabBar-tab', 'Classes')
         time.sleep(5)

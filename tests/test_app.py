@@ -103,7 +103,7 @@ def test_a_model_of_other_classes_begins_with_a_blank_layout(other_model):
     from msca.model.segmenter import SceneSegmenter, SegmenterConfig, save_segmenter
     folder, kitchen = other_model
     save_segmenter(SceneSegmenter(SegmenterConfig(2, width=2)), kitchen, folder)
-    mixer, painter, explorer = app_page(msca.commands.app.open_studio(str(folder))).children[1].children
+    mixer, painter, explorer, _ = app_page(msca.commands.app.open_studio(str(folder))).children[1].children
     assert list(mixer.studio.layouts) == ['blank'] and all(view.picture.value for view in (mixer, painter, explorer))
     assert [name for name, *_ in painter.canvas.palette] == ['spoon', 'fork', 'unlabelled']
 
@@ -123,7 +123,7 @@ def loud(monkeypatch):
 def test_what_clicks_and_messages_do(loud):
     "Every button, gallery, upload and key of the page, through what a browser sends: each has an effect and raises nothing."
     from msca.app.page import Pulse, app_page
-    mixer, painter, explorer = app_page(msca.commands.app.open_studio('procedural-128', 'cpu')).children[1].children
+    mixer, painter, explorer, _ = app_page(msca.commands.app.open_studio('procedural-128', 'cpu')).children[1].children
     studio, tell = mixer.studio, lambda widget, *buffers, **message: widget._handle_custom_msg(message, list(buffers))
     n = len(studio.layouts)
     mixer.layout_picker.more.click()
@@ -175,7 +175,7 @@ def coded_studio(request):
 
 @pytest.mark.parametrize('variant', ['spade-vae', 'tsit'])
 def test_a_model_that_cannot_mix_only_paints(variant, loud):
-    "One tab; its picture is the one that the model paints with the picked photo."
+    "Two tabs; the picture of the first is the one that the model paints with the picked photo."
     import torch
 
     from msca.app.page import app_page
@@ -190,7 +190,7 @@ def test_a_model_that_cannot_mix_only_paints(variant, loud):
     s = Synthesizer(model, SCENE_LABELS, 64, lambda photo: np.zeros(photo.size[::-1], np.uint8), name=variant, precision='float32')
     studio = Studio(s, scenes, scenes, size=64)
     tabs = app_page(studio).children[1]
-    assert tabs.titles == ('Paint',) and studio.worker.wait() and not tabs.children[0].message.wrong, tabs.children[0].message.text
+    assert tabs.titles == ('Paint', 'Boxes') and studio.worker.wait() and not tabs.children[0].message.wrong, tabs.children[0].message.text
     for name in scenes:
         picture = np.asarray(studio.mix(studio.layouts['lake'], {name: 1.}), int)
         assert np.abs(picture-np.asarray(s(scenes['lake'], scenes[name]), int)).max() <= 1
@@ -204,7 +204,7 @@ def test_a_photo_for_every_class(coded_studio, loud):
     from msca.steering.class_styles import PhotoCodes, mix_codes, morph, paint_mixed, redraw
     tabs, studio = app_page(coded_studio).children[1], coded_studio
     attends = studio.s.model.variant == 'no-attention'
-    assert tabs.titles == ('Mix', 'Classes', 'Paint', *['Explore']*attends) and studio.has_attention == attends
+    assert tabs.titles == ('Mix', 'Classes', 'Paint', *['Explore']*attends, 'Boxes') and studio.has_attention == attends
     views, view = dict(zip(tabs.titles, tabs.children)), tabs.children[1]
     assert studio.worker.wait() and all(v.picture.value and not v.message.wrong for v in tabs.children), [v.message.text for v in tabs.children]
     codes = {n: PhotoCodes(studio.s.model.codes_of(studio.s.encode(studio._known[n].scene, size=0).scales), n) for n in studio.exemplars}
@@ -258,6 +258,41 @@ def test_another_process_paints_class_by_class(coded_studio, tmp_path):
     asked = page.layouts['lake'], {'*': 'lake', 'sky': 'shore'}, {'water': 3}, ('sky', 'other', .5)
     assert page.has_codes and page.paint_classes(*asked) == coded_studio.paint_classes(*asked)
     assert page.has_distribution == (coded_studio.s.model.variant == 'groupdnet')
+    page.close()
+
+
+def test_boxes_in_another_process(other_model, tmp_path, loud):
+    "A view whose studio is elsewhere: layouts come through the socket, and what is no box is refused in one line; visitors share the memory of layouts."
+    import threading
+
+    from msca.app.boxes import BoxPainter
+    from msca.app.process import RemoteStudio, serve_studio
+    from msca.app.studio import Studio
+    from msca.data.render import procedural_scene
+    from msca.pretrained.synthesizer import Synthesizer
+    scenes = {name: procedural_scene(i, 64) for i, name in ((29, 'lake'), (37, 'shore'))}
+    studio = Studio(Synthesizer.load('procedural-128', device='cpu', quiet=True), scenes, scenes, size=64, backgrounds=8)
+    address, ready = str(tmp_path/'socket'), threading.Event()
+    threading.Thread(target=serve_studio, args=(lambda: studio, address, b'key', ready.set), daemon=True).start()
+    assert ready.wait(30)
+    page = RemoteStudio(address, b'key')
+    view, sky = BoxPainter(page), SCENE_LABELS.index('sky')
+    view.canvas._handle_custom_msg(dict(number=1, box=[0, 0, 1, .5], label=sky), [])
+    assert page.worker.wait() and not view.message.wrong, view.message.text
+    ids, boxes, said = studio.lay_out([('sky', 0, 0, 1, .5)])
+    assert (view.canvas.array == ids).all() and (ids[:32] == sky).all() and not (ids[32:] == sky).any() and view.found.text == said
+    assert studio.visit()._memory is studio._memory
+    picture = np.asarray(Image.open(io.BytesIO(view.picture.value)), int)
+    assert np.abs(picture-np.asarray(studio.mix(ids, {view.photos.names[0]: 1}), int)).max() <= 1
+    view.rows.children[0].sides.value = '0, 0, 1'
+    assert page.worker.wait() and view.message.wrong and 'four numbers' in view.message.text and '\n' not in view.message.text
+    assert view.canvas.boxes == [['sky', 0, 0, 1, .5]]
+    view.rows.children[0].sides.value = '0, 0, 64, 16'  # in pixels
+    assert page.worker.wait() and view.canvas.boxes == [['sky', 0, 0, 1, .25]] and view.rows.children[0].sides.value == '0, 0, 1, 0.25'
+    view.rows.children[0].name.value = 'water'
+    assert page.worker.wait() and not (view.canvas.array == sky)[:16].any() and (view.canvas.array[:16] == SCENE_LABELS.index('water')).all()
+    view.undo.click()
+    assert page.worker.wait() and view.canvas.boxes == [['sky', 0, 0, 1, .25]] and not view.undo.disabled
     page.close()
 
 
@@ -393,7 +428,7 @@ def page(server, tmp_path_factory):
     try:
         driver.set_script_timeout(PATIENCE)
         driver.get(server[1])
-        wait(lambda: len(find(driver, '.msca-picture')) == 4 and all(shown(driver, i) is not None for i in range(4)),
+        wait(lambda: len(find(driver, '.msca-picture')) == 5 and all(shown(driver, i) is not None for i in range(5)),
              or_say=lambda: f"{read(driver, 'body', 'innerText')} {driver.get_log('browser')}")
         yield driver
     finally: driver.quit()
@@ -545,6 +580,44 @@ def test_a_stroke_is_painted_and_taken_back(page, studio):
 
 
 @needs_browser
+def test_boxes_are_drawn_moved_and_typed(page, studio):
+    from selenium.webdriver.common.action_chains import ActionChains
+    from selenium.webdriver.common.keys import Keys
+    open_tab(page, 'Boxes')
+    here = lambda css: [e for e in find(page, css) if e.is_displayed()]
+    canvas, water, tree = here('.msca-paint canvas')[0], SCENE_LABELS.index('water'), SCENE_LABELS.index('tree')
+    pick(page, 'day')
+
+    def layout():
+        links = read(page, '.msca-save:not(.msca-stale) a[download="layout.png"]', 'href')  # that of this tab is the last
+        return load_labels(from_url(links[-1])) if links else np.zeros((256, 256))
+
+    def has(ids, label, left, top, right, bottom): return (ids[round(256*top)+3:round(256*bottom)-3, round(256*left)+3:round(256*right)-3] == label).all()
+
+    next(b for b in here('.msca-palette button') if b.text == 'water').click()
+    drag(page, canvas, (.1, .6), (.5, .8), (.9, .95))
+    wait(lambda: has(layout(), water, .1, .6, .9, .95))
+    next(b for b in here('.msca-palette button') if b.text == 'tree').click()
+    drag(page, canvas, (.2, .2), (.3, .4), (.4, .7))
+    ids = wait(lambda: has(ids := layout(), tree, .2, .2, .4, .7) and (ids,))[0]
+    shows(page, 4, studio.mix(ids, dict(day=1)))
+    assert read(page, '.msca-move') == ['water', 'tree']
+    name = here('.msca-move')[1]
+    ActionChains(page, duration=20).move_to_element(name).click_and_hold().move_by_offset(round(.4*canvas.size['width']), 0).release().perform()
+    moved = wait(lambda: has(ids := layout(), tree, .6, .2, .8, .7) and not (ids[:, :128] == tree).any() and (ids,))[0]
+    shows(page, 4, studio.mix(moved, dict(day=1)))
+    typed = next(e for e in here('input[type=text]') if e.get_attribute('placeholder') == 'sky=0,0,1,.4')
+    typed.send_keys('xyzzy=0,0,1,1', Keys.ENTER)
+    wait(lambda: any("'xyzzy': no class of" in t for t in read(page, '.msca-error')))
+    typed.send_keys(Keys.CONTROL, 'a')
+    typed.send_keys('sky=0,0,1,.15', Keys.ENTER)
+    wait(lambda: read(page, '.msca-move') == ['water', 'tree', 'sky'] and has(layout(), SCENE_LABELS.index('sky'), 0, 0, 1, .15))
+    wait(lambda: not any(read(page, '.msca-error')))
+    canvas.send_keys(Keys.CONTROL, 'z')
+    wait(lambda: (layout() == moved).all())
+
+
+@needs_browser
 def test_label_maps_are_opened_or_refused_in_a_line(page, studio, tmp_path):
     open_tab(page, 'Paint')
     ids = np.repeat([SCENE_LABELS.index('sky'), SCENE_LABELS.index('grass')], 64).astype(np.uint8)[:, None].repeat(160, 1).repeat(2, 0).repeat(2, 1)
@@ -599,7 +672,7 @@ return e.top >= -1 && e.bottom <= innerHeight+1'''
 def test_the_picture_stays_in_sight_at_every_width(page, width, height):
     page.execute_cdp_cmd('Emulation.setDeviceMetricsOverride', dict(width=width, height=height, deviceScaleFactor=2, mobile=width < 700))
     try:
-        for name in ('Mix', 'Paint', 'Explore'):
+        for name in ('Mix', 'Paint', 'Explore', 'Boxes'):
             open_tab(page, name)
             assert page.execute_script('return document.documentElement.scrollWidth') <= width
             for part in (0, .5, 1):

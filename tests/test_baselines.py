@@ -69,7 +69,7 @@ def pairs():
 
 
 def test_the_variants_are_these():
-    assert list(VARIANTS) == ['msca', *ATTENTIVE[1:], *BY_CLASS, *SPADES, *CODED, *STREAMS, *DENSE, 'dense']
+    assert list(VARIANTS) == ['msca', *ATTENTIVE[1:], *BY_CLASS, *SPADES, *CODED, *STREAMS, *DENSE, 'dense', 'msca-layers']
     for name in VARIANTS: assert find_variant(name).model.variant == name
 
 

@@ -10,8 +10,9 @@ from msca.base.labels import one_hot
 from msca.data.render import procedural_scene
 from msca.evidence.borders import border_bleed
 from msca.model.synthesizer import SceneSynthesizer, SynthesizerConfig
-from msca.relatives.borders import BorderConv2d, BorderedSynthesizer, border_ids, border_upsample, with_borders
-from msca.relatives.norms import AttentiveNorm, NormedConfig, NormedSynthesizer, regional_norm
+from msca.relatives.borders import BorderConv2d, LayoutFeatures, border_ids, border_upsample
+from msca.relatives.layers import LayeredSynthesizer, LayersConfig, with_borders
+from msca.relatives.norms import NORMS, AttentiveNorm, regional_norm
 
 SHAPE = dict(pyramid_widths=(8,)*5, image_channels=(8,)*5, label_channels=(8,)*5, slots=(4,)*5, mlp_width=8, widths=(8, 8, 12, 16, 16), spade_hidden=(8,)*5, init_gain=1.)
 
@@ -25,12 +26,12 @@ def pair(h=32, w=48, n=2):
 def test_a_bordered_painter_keeps_classes_apart_at_all_scales(upsampling):
     "Two halves: what the conditions of one are does not reach the other, to the last bit, with either up-sampling and noise."
     torch.manual_seed(0)
-    model = BorderedSynthesizer(SynthesizerConfig(3, upsampling=upsampling, noise=1, **SHAPE)).eval()
+    model = LayeredSynthesizer(LayersConfig(3, borders='class', upsampling=upsampling, noise=1, **SHAPE)).eval()
     ids = (torch.arange(64) >= 32).long().expand(1, 1, 64, 64)
-    model.generator.ids = [ids[..., ::2**i, ::2**i] for i in range(5)]
+    onehot = one_hot(ids[:, 0], 3)
     conditions = [torch.randn(1, 16, 64 >> i, 64 >> i) for i in range(5)]
-    other = [c+(j == 1)*torch.randn_like(c) for c, j in zip(conditions, model.generator.ids)]
-    with torch.inference_mode(): a, b = (model.generator(c) for c in (conditions, other))
+    other = [c+(ids[..., ::2**i, ::2**i] == 1)*torch.randn_like(c) for i, c in enumerate(conditions)]
+    with torch.inference_mode(): a, b = (model.generator(LayoutFeatures(c, onehot)) for c in (conditions, other))
     assert torch.equal(a[..., :32], b[..., :32]) and (a-b)[..., 32:].abs().max() > .01
 
 
@@ -64,9 +65,9 @@ def test_weights_of_a_trained_model_fit_with_and_without_spectral_norm():
     assert with_borders(model).state_dict().keys() == model.state_dict().keys()
 
 
-@pytest.mark.parametrize('name', ['batch', 'instance', 'positional', 'regional', 'attentive'])
+@pytest.mark.parametrize('name', NORMS)
 def test_norms_learn_in_every_size_and_stay_finite(name):
-    model = NormedSynthesizer(NormedConfig(3, norm=name, **SHAPE)).train()
+    model = LayeredSynthesizer(LayersConfig(3, norm=name, **SHAPE)).train()
     layout, photo = pair()
     small = layout[..., :16, :32], photo[..., :16, :32]  # an exemplar of another size
     loss = (model(layout, small[1], small[0])-photo).abs().mean()+sum(model.regularization().values())
@@ -78,7 +79,7 @@ def test_norms_learn_in_every_size_and_stay_finite(name):
 
 
 def test_a_config_with_an_unknown_norm_is_refused():
-    with pytest.raises(ValueError, match='norm'): replace(NormedConfig(3), norm='layer')
+    with pytest.raises(ValueError, match='norm'): replace(LayersConfig(3), norm='layer')
 
 
 def test_regional_norm_in_half_precision_and_with_absent_classes():

@@ -12,6 +12,7 @@ import anywidget
 import ipywidgets as W
 import traitlets as T
 
+from .boxes import BoxPainter
 from .classes import ClassMixer
 from .explorer import AttentionExplorer
 from .mixer import StyleMixer
@@ -98,6 +99,7 @@ def app_page(
     if studio.has_codes: views['Classes'] = ClassMixer(studio)
     views['Paint'] = Painter(studio)
     if studio.has_attention: views['Explore'] = AttentionExplorer(studio)
+    views['Boxes'] = BoxPainter(studio)
     tabs = W.Tab(list(views.values()), titles=tuple(views))
     studio.worker.wait()  # what changes while a browser is still opening the page could be missed
     return W.VBox([head, tabs, foot, Pulse()]).add_class('msca-page')

@@ -20,7 +20,7 @@ from .worker import Look, Worker, one_line
 from ..base.labels import InputError
 
 # %% ../../nbs/604_app.process.ipynb #fb65f5a8
-ASKED = 'mix', 'paint_classes', 'look', 'draw_layout', 'open_layout', 'open_photo'  # what a page can ask for
+ASKED = 'mix', 'paint_classes', 'look', 'draw_layout', 'lay_out', 'open_layout', 'open_photo'  # what a page can ask for
 _TOLD = 'label_set', 'size', 'draft', 'about', 'has_codes', 'has_distribution', 'has_attention', 'layouts', 'exemplars'  # what it is told when it connects
 
 def _answer(connection, studio, turns):
@@ -116,6 +116,10 @@ class RemoteStudio(T.HasTraits):
     def draw_layout(self, seed:int) -> tuple:
         "A procedural layout, as in `Studio`."
         return self._ask('draw_layout', seed)
+
+    def lay_out(self, said:list, rank:int=0, outlines:bool=False) -> tuple:
+        "A layout from boxes, as in `Studio`."
+        return self._ask('lay_out', said, rank, outlines)
 
     def open_layout(self, file:dict) -> tuple:
         "Read a label map that was uploaded, as in `Studio`."

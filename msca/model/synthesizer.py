@@ -107,13 +107,14 @@ class SPADEGenerator(nn.Module):
         noise:int=0,  # channels of `position_noise` beside the condition
         padding:str='zeros',  # or 'replicate'
         upsampling:str='nearest',  # or 'bilinear'
+        block=SPADEResBlock,  # what makes a block, called as `SPADEResBlock`
     ):
         super().__init__()
         self.noise, self.upsampling = noise, upsampling
         # what enters is our choice: the paper does not say it
         self.start = nn.Conv2d(conditions[-1], widths[-1], 3, padding=1, padding_mode=padding)
         ins = (*widths[1:], widths[-1])
-        self.blocks = nn.ModuleList(SPADEResBlock(i, o, c+noise, h, kernel_size, init_gain, padding)
+        self.blocks = nn.ModuleList(block(i, o, c+noise, h, kernel_size, init_gain, padding)
                                     for i, o, c, h in zip(ins, widths, conditions, hidden))
         self.end = nn.Conv2d(widths[0], 3, 3, padding=1, padding_mode=padding)
 
@@ -196,8 +197,7 @@ class SceneSynthesizer(nn.Module):
         self.image_pyramid = ImagePyramid(backbone, config.image_channels, with_rgb=compact)
         self.label_pyramid = LabelPyramid(config.n_labels, config.label_channels)
         self.attention = nn.ModuleList(map(self.attention_at, range(N_SCALES)))
-        self.generator = SPADEGenerator(self.condition_channels(), config.widths, config.spade_hidden, config.spade_kernel, config.init_gain,
-                                        config.noise, config.padding, config.upsampling)
+        self.generator = self.make_painter(self.condition_channels())
 
     def condition_channels(self) -> tuple:  # at scales 0…4
         "How many channels SPADE's condition has."
@@ -209,6 +209,13 @@ class SceneSynthesizer(nn.Module):
         "A new module that carries image features from exemplar to target at one scale."
         c = self.config
         return MaskedSpatialChannelAttention(c.image_channels[i], c.label_channels[i], c.slots[i], c.mlp_width)
+
+    def make_painter(self,
+        conditions:tuple,  # channels of the condition at scales 0…4
+    ) -> nn.Module:
+        "A new painter."
+        c = self.config
+        return SPADEGenerator(conditions, c.widths, c.spade_hidden, c.spade_kernel, c.init_gain, c.noise, c.padding, c.upsampling)
 
     def attend(self,
         features:tuple,  # (F_x2, F_c2, F_c1, mask), each a list over scales
@@ -326,7 +333,8 @@ class Variant(NamedTuple):
 VARIANTS = {'msca': 'msca.model.synthesizer',
             **dict.fromkeys(('gap', 'no-gate', 'no-attention', 'no-attention-literal'), 'msca.relatives.ablations'),
             **dict.fromkeys(('spade', 'spade-vae'), 'msca.relatives.spade_vae'),
-            **{name: f'msca.relatives.{name}' for name in ('sean', 'groupdnet', 'tsit', 'cocosnet', 'dense')}}  # name → `Variant`, or the module that will register it
+            **{name: f'msca.relatives.{name}' for name in ('sean', 'groupdnet', 'tsit', 'cocosnet', 'dense')},
+            'msca-layers': 'msca.relatives.layers'}  # name → `Variant`, or the module that will register it
 
 def register_variant(
     name:str,  # what checkpoints and the command line call it

@@ -2,7 +2,7 @@
 //
 // It shows the map that it is given, and tells its owner what somebody does; the owner changes the map and shows it again. Until then
 // a stroke is seen as a preview, on top of the map. Everything that is told has a number; a map that is shown comes with the number
-// of the last thing that is in it, and previews up to that number go.
+// of the last thing that is in it, and previews up to that number go. Boxes may lie over the map: they are drawn, moved and resized.
 
 const part = (tag, name, parent) => {
   const e = document.createElement(tag)
@@ -12,17 +12,22 @@ const part = (tag, name, parent) => {
 }
 
 const HELP = 'label map to paint on. Arrow keys move the brush, Shift with them by one pixel; Space paints, P keeps the brush down or lifts it, F fills, Ctrl+Z undoes.'
+const HELP_BOX = 'layout to draw boxes on. Arrow keys move a point, Shift with them by one pixel; Space begins a box there, Space again ends it; Ctrl+Z undoes.'
 const STEPS = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]}
+
+const LEAST = .02  // side of a box
+const clamp = (v, low, high) => Math.max(low, Math.min(high, v))
+const rounded = v => Math.round(v*1000)/1000
 
 export class Drawing {
   label = 0  // id that is painted
   width = 12  // of the brush in pixels of the map
-  tool = 'brush'  // or 'fill'
-  #sent = 0; #preview = []; #points = null; #first = true; #frame = 0; #ids = null; #end = null; #cursor = null; #down = false
+  tool = 'brush'  // or 'fill', or 'box'
+  #sent = 0; #preview = []; #points = null; #first = true; #frame = 0; #ids = null; #end = null; #cursor = null; #down = false; #box = null
 
   constructor(el, {
     palette,  // [name, '#rrggbb', id] of every class
-    act,  // called with {number, stroke, first, points, label, width}, {number, fill, row, col, label}, {number, undo} or {number, redo}
+    act,  // called with {number, stroke, first, points, label, width}, {number, fill, row, col, label}, {number, box, index, label}, {number, undo} or {number, redo}
     choose,  // called with the id of a class that was picked
     sent = 0,  // number of the last thing that was told
   }) {
@@ -30,6 +35,7 @@ export class Drawing {
     el.classList.add('msca-paint')
     this.sheet = part('div', 'msca-sheet', el)
     this.canvas = part('canvas', '', this.sheet)
+    this.frames = part('div', 'msca-frames', this.sheet)
     this.ring = part('div', 'msca-ring', this.sheet)
     this.said = part('p', 'msca-said', this.sheet)
     this.palette = part('div', 'msca-palette', el)
@@ -68,9 +74,9 @@ export class Drawing {
     this.said.setAttribute('aria-live', 'polite')
     c.onpointerdown = e => this.#press(e)
     c.onpointermove = e => this.#move(e)
-    c.onpointerup = c.onpointercancel = () => this.#lift()
+    c.onpointerup = c.onpointercancel = () => { this.#lift(); this.#endBox() }
     c.onkeydown = e => this.#key(e)
-    c.onblur = () => { this.#cursor = null; this.#down = false; this.sheet.classList.remove('msca-by-keys') }
+    c.onblur = () => { this.#cursor = null; this.#down = false; this.#dropBox(); this.sheet.classList.remove('msca-by-keys') }
   }
 
   // The map that there is now: ids row by row, its height and width, and the number of the last thing that is in it.
@@ -90,6 +96,67 @@ export class Drawing {
     this.label = label
     for (const b of this.palette.children) b.setAttribute('aria-pressed', b.dataset.label == label)
   }
+
+  // Boxes over the map: [class, left, top, right, bottom], sides as shares of it. The name of a box moves it, its corner resizes it.
+  frame(boxes) {
+    this.canvas.setAttribute('aria-label', HELP_BOX)
+    this.frames.replaceChildren(...boxes.map(([name, ...sides], index) => {
+      const e = this.#framed(sides)
+      for (const kind of ['move', 'size']) {
+        const grip = part('span', 'msca-'+kind, e)
+        grip.onpointerdown = down => this.#grip(down, e, grip, index, kind, sides)
+      }
+      e.firstChild.textContent = name
+      return e
+    }))
+    if (this.#box) this.frames.append(this.#box.e)
+  }
+
+  #framed(sides) { const e = document.createElement('div'); e.className = 'msca-frame-box'; this.#put(e, sides); return e }
+
+  #put({style}, [left, top, right, bottom]) {
+    style.left = 100*left + '%'; style.top = 100*top + '%'; style.width = 100*(right-left) + '%'; style.height = 100*(bottom-top) + '%'
+  }
+
+  #share(e) { return this.#place(e).map((v, i) => clamp(v/[this.canvas.width, this.canvas.height][i], 0, 1)) }
+
+  #grip(down, e, grip, index, kind, [left, top, right, bottom]) {
+    if (down.button) return
+    down.preventDefault(); grip.setPointerCapture(down.pointerId)
+    const from = this.#share(down)
+    let sides = null
+    grip.onpointermove = at => {
+      const [dx, dy] = this.#share(at).map((v, i) => v-from[i]), x = clamp(dx, -left, 1-right), y = clamp(dy, -top, 1-bottom)
+      sides = kind === 'move' ? [left+x, top+y, right+x, bottom+y] : [left, top, clamp(right+dx, left+LEAST, 1), clamp(bottom+dy, top+LEAST, 1)]
+      this.#put(e, sides)
+    }
+    grip.onpointerup = grip.onpointercancel = () => {
+      grip.onpointermove = grip.onpointerup = grip.onpointercancel = null
+      if (sides) this.#tell({box: sides.map(rounded), index})
+    }
+  }
+
+  #beginBox(from, pointer) {
+    this.#dropBox()
+    this.#box = {from, to: from, pointer, e: this.#framed([...from, ...from])}
+    this.frames.append(this.#box.e)
+  }
+
+  #pullBox(to) { this.#box.to = to; this.#put(this.#box.e, this.#sides()) }
+
+  #sides() {
+    const {from: [x, y], to: [u, v]} = this.#box
+    return [Math.min(x, u), Math.min(y, v), Math.max(x, u), Math.max(y, v)]
+  }
+
+  #endBox() {
+    if (!this.#box) return
+    const sides = this.#sides(), {label} = this
+    this.#dropBox()
+    if (sides[2]-sides[0] >= LEAST && sides[3]-sides[1] >= LEAST) this.#tell({box: sides.map(rounded), label})
+  }
+
+  #dropBox() { this.#box?.e.remove(); this.#box = null }
 
   #tell(what) { const told = {number: ++this.#sent, ...what}; this.act(told); return told }
 
@@ -121,13 +188,16 @@ export class Drawing {
     if (e.button || this.#points) return  // a second finger paints nothing
     const at = this.#place(e)
     if (this.tool === 'fill') return this.#fill(at)
+    if (this.tool === 'box') this.#beginBox(this.#share(e), e.pointerId)
     try { this.canvas.setPointerCapture(e.pointerId) } catch { /* the pointer is gone already */ }
+    if (this.#box) return
     this.#points = e.shiftKey && this.#end ? [this.#end, at] : [at]  // with Shift a straight line from where the last stroke ended
     this.#first = true; this.pointer = e.pointerId
     this.#flush()
   }
 
   #move(e) {
+    if (this.#box) return e.pointerId === this.#box.pointer && this.#pullBox(this.#share(e))
     if (this.#points && e.pointerId !== this.pointer) return
     this.#circle(this.#place(e))
     if (!this.#points) return
@@ -142,7 +212,7 @@ export class Drawing {
   }
 
   #circle([x, y]) {
-    const {style} = this.ring, size = this.tool === 'fill' ? 0 : this.width
+    const {style} = this.ring, size = this.tool === 'brush' ? this.width : 0
     style.left = x/this.canvas.width*100 + '%'; style.top = y/this.canvas.height*100 + '%'
     style.width = size/this.canvas.width*100 + '%'; style.aspectRatio = 1
   }
@@ -154,7 +224,7 @@ export class Drawing {
       e.preventDefault(); e.stopPropagation()
       return this.#tell({[key === 'y' || e.shiftKey ? 'redo' : 'undo']: true})
     }
-    if (!STEPS[key] && !' pf'.includes(key)) return
+    if (!STEPS[key] && !(this.tool === 'box' ? ' ' : ' pf').includes(key)) return
     e.preventDefault()
     this.#cursor ??= [this.canvas.width/2, this.canvas.height/2]
     this.sheet.classList.add('msca-by-keys')
@@ -164,6 +234,7 @@ export class Drawing {
       return Math.max(.5, Math.min(n-.5, v+STEPS[key][i]*(e.shiftKey ? 1 : Math.max(1, this.width/2))))
     })
     this.#circle(this.#cursor)
+    if (this.tool === 'box') return this.#boxKey(key)
     if (key === 'p') this.#down = !this.#down
     if (key === 'f' || (key === ' ' && this.tool === 'fill')) this.#fill(this.#cursor)
     else if (key === ' ' || key === 'p' && this.#down) this.#dab([this.#cursor])
@@ -171,10 +242,17 @@ export class Drawing {
     this.#say()
   }
 
+  #boxKey(key) {
+    const here = this.#cursor.map((v, i) => v/[this.canvas.width, this.canvas.height][i])
+    if (key === ' ' && !this.#box) this.#beginBox(here)
+    else if (this.#box) { this.#pullBox(here); if (key === ' ') this.#endBox() }
+    this.#say()
+  }
+
   #dab(points) { this.#points = points; this.#first = true; this.#flush(); this.#points = null }
 
   #say() {
     const [x, y] = this.#cursor.map(Math.floor), id = this.#ids?.[y*this.canvas.width+x]
-    this.said.textContent = `${this.names[id] ?? ''}, row ${y+1}, column ${x+1}${this.#down ? ', brush down' : ''}`
+    this.said.textContent = `${this.names[id] ?? ''}, row ${y+1}, column ${x+1}${this.#down ? ', brush down' : ''}${this.#box ? ', box begun' : ''}`
   }
 }
