@@ -3,7 +3,7 @@
 Two yardsticks stand beside this source: commit 2d49569, run from a temporary folder in the same environment, and what msca competes with: SPADE
 without an exemplar, and dense attention through torch's `scaled_dot_product_attention`. Each form is a process of its own that waits for orders, and
 they take turns within every repeat. Times are seconds of wall and of processor; other programs disturb the second less. Medians are reported; ratios
-within this one run are what counts.
+within this one run are what counts. `training` and `loader` are short runs of training_iteration.py and loader.py.
 """
 import argparse
 import json
@@ -37,7 +37,7 @@ def _pair(size):
     return ids[0], rng.integers(0, 256, (size, size, 3), dtype=np.uint8), ids[1]
 
 
-def _tensors(size):
+def _tensors(size, batch=1):
     import torch
     if FORM == 'old':
         from msca.labels import one_hot
@@ -47,7 +47,7 @@ def _tensors(size):
         from msca.data.scene import image_to_tensor
     layout, photo, its_map = _pair(size)
     onehot = lambda ids: one_hot(torch.from_numpy(ids)[None], 17)
-    return onehot(layout), image_to_tensor(photo)[None], onehot(its_map)
+    return tuple(t.repeat(batch, 1, 1, 1) for t in (onehot(layout), image_to_tensor(photo)[None], onehot(its_map)))
 
 
 def _synthesizer():
@@ -62,18 +62,18 @@ def _synthesizer():
 def _network(): return _synthesizer().model if FORM in ('old', 'plain') else _synthesizer().painter
 
 
-def job_encode(size):
+def job_encode(size, batch=1):
     "An exemplar's slots."
-    _, photo, its_map = _tensors(size)
+    _, photo, its_map = _tensors(size, batch)
     if FORM == 'old':
         from msca.interpolation import read_exemplar
         return lambda: read_exemplar(_network(), photo, its_map)
     return lambda: _network().encode(photo, its_map)
 
 
-def job_paint(size):
+def job_paint(size, batch=1):
     "A layout in a style that is known."
-    layout, photo, its_map = _tensors(size)
+    layout, photo, its_map = _tensors(size, batch)
     network = _network()
     if FORM == 'old':
         from msca.interpolation import interpolate_styles, read_exemplar, read_target
@@ -83,9 +83,9 @@ def job_paint(size):
     return lambda: network.paint(layout, style)
 
 
-def job_synthesize(size):
+def job_synthesize(size, batch=1):
     "Both."
-    layout, photo, its_map = _tensors(size)
+    layout, photo, its_map = _tensors(size, batch)
     network = _network()
     if FORM in ('old', 'plain'): return lambda: network(layout, photo, its_map)
     return lambda: network.paint(layout, network.encode(photo, its_map))
@@ -107,13 +107,34 @@ def job_parse(size):
     return lambda: s.parse(photo)
 
 
-def job_spade(size):
-    "SPADE of the same size, which has no exemplar, as it is trained."
+def _untrained(name, shape):
+    "A model of random weights, as it is trained or folded."
+    import torch
+
     from msca.model.folded import fold
     from msca.model.synthesizer import build_synthesizer, find_variant
-    model, (layout, _, _) = build_synthesizer('spade', find_variant('spade').config.compact(17), None).eval(), _tensors(size)
-    if FORM != 'plain': model = fold(model, PRECISION or 'auto')
+    torch.manual_seed(0)
+    model = build_synthesizer(name, getattr(find_variant(name).config, shape)(17), None).eval()
+    return model if FORM == 'plain' else fold(model, PRECISION or 'auto')
+
+
+def job_spade(size):
+    "SPADE of the same size, which has no exemplar."
+    model, (layout, _, _) = _untrained('spade', 'compact'), _tensors(size)
     return lambda: model.paint(layout, [])
+
+
+def job_published_spade(size):
+    "SPADE of the published size."
+    model, (layout, _, _) = _untrained('spade', 'paper'), _tensors(size)
+    return lambda: model.paint(layout, [])
+
+
+def job_published_paint(size):
+    "A layout in a known style, by the paper's configuration."
+    model, (layout, photo, its_map) = _untrained('msca', 'paper'), _tensors(size)
+    style = model.encode(photo, its_map)
+    return lambda: model.paint(layout, style)
 
 
 def _attention(size, dense, backward):
@@ -145,16 +166,17 @@ def serve():
     out, jobs = os.fdopen(os.dup(1), 'w'), {}
     os.dup2(2, 1)
     for line in sys.stdin:
-        name, size, threads = json.loads(line)
+        name, size, threads, *batch = json.loads(line)
         torch.set_num_threads(threads)
         gradients = torch.enable_grad() if name.endswith('backward') else torch.inference_mode()
         with gradients:
-            if (name, size) not in jobs:
+            job = name, size, *batch
+            if job not in jobs:
                 jobs.clear()
-                jobs[name, size] = globals()[f'job_{name}'](size)
-                jobs[name, size]()
+                jobs[job] = globals()[f'job_{name}'](size, *batch)
+                jobs[job]()
             wall, cpu = time.perf_counter(), time.process_time()
-            jobs[name, size]()
+            jobs[job]()
             took = time.perf_counter()-wall, time.process_time()-cpu
         print(json.dumps((*took, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1024)), file=out, flush=True)
 
@@ -282,6 +304,46 @@ def work(large):
     return found
 
 
+def attention_limit(side=128):
+    "What a pass of attention alone computes and moves, counted operation by operation, and how fast a copy of as many bytes is."
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils.flop_counter import flop_registry
+
+    class Count(TorchDispatchMode):
+        "Floating-point operations, and bytes of the tensors that operations read and write; views move nothing."
+        flop = moved = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            out, count = func(*args, **(kwargs or {})), flop_registry.get(func._overloadpacket)
+            if count: self.flop += count(*args, **(kwargs or {}), out_val=out)
+            tensors = [a for a in (*args, *(args[0] if args and isinstance(args[0], (list, tuple)) else ())) if isinstance(a, torch.Tensor)]
+            if not func.is_view: self.moved += sum(a.nbytes for a in (*tensors, out) if isinstance(a, torch.Tensor))
+            return out
+    torch.set_num_threads(1)
+    with torch.no_grad():
+        run = _attention(side, False, False)
+        run()
+        with Count() as count: run()
+        source, target, seconds = torch.zeros(count.moved//8), torch.zeros(count.moved//8), {'copy': [], 'attention': []}
+        for _ in range(21):
+            for name, f in (('copy', lambda: target.copy_(source)), ('attention', run)):
+                start = time.process_time()
+                f()
+                seconds[name].append(time.process_time()-start)
+    copy, own = (statistics.median(v) for v in seconds.values())
+    return dict(side=side, mflop=round(count.flop/1e6, 1), moved_mb=round(count.moved/1e6, 1), copy_ms=round(1e3*copy, 2), attention_ms=round(1e3*own, 2),
+                share_of_bandwidth=round(copy/own, 3))
+
+
+def report_of(script, folder, *options):
+    "The report of a benchmark that is a program of its own."
+    out = Path(folder)/f'{script}.json'
+    subprocess.run([sys.executable, Path(__file__).parent/f'{script}.py', '--out', out, *options], check=True, stdout=subprocess.DEVNULL,
+                   env={**os.environ, 'OMP_NUM_THREADS': '1'})
+    return json.loads(out.read_text())
+
+
 def exponent(rows):
     "Of a power law through the smallest and the largest size, in pixels."
     from math import log
@@ -292,17 +354,19 @@ def exponent(rows):
 def draw(found, folder):
     "Two pictures of the figures."
     from matplotlib.figure import Figure
-    fig = Figure(figsize=(7.2, 2.8), dpi=80, layout='constrained')
+    rows = {job.removesuffix(', 1 thread'): r for job, r in found['jobs'].items()
+            if job.endswith('1 thread') and not job.startswith(('attention', 'dense', 'spade', 'published'))}
+    fig = Figure(figsize=(7.2, 1+.2*len(rows)), dpi=90, layout='constrained')
     left, right = fig.subplots(1, 2)
-    rows = {job: r for job, r in found['jobs'].items() if job.endswith('1 thread') and not job.startswith(('attention', 'dense', 'spade'))}
-    forms = list(dict.fromkeys(f for r in rows.values() for f in r))
-    for i, form in enumerate(forms):
-        at = [(k+.8*i/len(forms), r[form]['cpu_ratio']) for k, r in enumerate(rows.values()) if form in r]
-        left.barh(*zip(*at), height=.75/len(forms), label=form)
-    left.set_yticks([k+.3 for k in range(len(rows))], [job.removesuffix(', 1 thread') for job in rows], fontsize=7)
+    first = next(iter(next(iter(rows.values()))))
+    for i, form in enumerate(('float32', 'auto')):
+        at = [(k+.4*i, r[form]['cpu_ratio']) for k, r in enumerate(rows.values()) if form in r]
+        left.barh(*zip(*at), height=.38, label=dict(auto="as loaded ('auto')").get(form, form))
+    left.axvline(1, color='.3', lw=1)
+    left.set_yticks([k+.2 for k in range(len(rows))], list(rows), fontsize=7)
     left.invert_yaxis()
-    left.set_xlabel('processor time, first form = 1', fontsize=8)
-    left.legend(fontsize=7, loc='lower center', bbox_to_anchor=(.4, 1), ncols=4, columnspacing=.8, handlelength=1)
+    left.set_xlabel(f'processor time, {first} = 1', fontsize=8)
+    left.legend(fontsize=7, loc='lower center', bbox_to_anchor=(.4, 1), ncols=2)
     for kind in ('attention', 'dense_attention', 'attention_backward', 'dense_attention_backward'):
         points = [(int(job.split(', ')[1]), next(iter(r.values()))['cpu']*1e3) for job, r in found['jobs'].items() if job.split(', ')[0] == kind]
         if points: right.loglog(*zip(*points), marker='o', ms=3, label=kind.replace('_', ' '), ls='--' if 'dense' in kind else '-')
@@ -310,7 +374,7 @@ def draw(found, folder):
     right.minorticks_off()
     right.set_xlabel('side of the map in pixels', fontsize=8)
     right.set_ylabel('milliseconds', fontsize=8)
-    right.legend(fontsize=7)
+    right.legend(fontsize=7, loc='lower center', bbox_to_anchor=(.5, 1), ncols=2)
     fig.savefig(Path(folder)/'bench.png')
 
 
@@ -324,17 +388,20 @@ def measure(sizes, repeats, folder, only=None):
                'float32': Worker('new', ROOT, 'float32'), 'auto': Worker('new', ROOT)}
     idle = (os.cpu_count() or 1) - os.getloadavg()[0]
     jobs, two = {}, [1, 2] if idle > 1.5 else [1]  # threads that wait for each other beside other programs tell nothing
-    def take(name, size, forms=None, threads=1, n=repeats):
+    def take(name, size, forms=None, threads=1, n=repeats, batch=None):
         chosen = {k: w for k, w in workers.items() if forms is None or k in forms}
-        key = f'{name}, {size}, {threads} thread{"s" if threads > 1 else ""}'
-        jobs[key] = in_turns(chosen, (name, size, threads), n)
+        key = f'{name}, {size}{f", batch {batch}" if batch else ""}, {threads} thread{"s" if threads > 1 else ""}'
+        jobs[key] = in_turns(chosen, (name, size, threads, *([batch] if batch else [])), n)
         print(key, {k: (round(r['cpu'], 4), round(r['cpu_ratio'], 3)) for k, r in jobs[key].items()}, flush=True)
     for size in sizes:
         for name in ('encode', 'paint', 'synthesize'):
-            for threads in two if size == 256 else [1]: take(name, size, None, threads)
+            for threads in two if size == 256 else [1]: take(name, size, None, threads, n=max(1, repeats//max(1, size//256)))
+    for name in ('encode', 'paint'): take(name, min(256, max(sizes)), batch=4, n=max(1, repeats//3))
     take('grid', min(sizes), ('2d49569', 'float32', 'auto'), n=max(1, repeats//3))
     take('parse', min(256, max(sizes)), ('2d49569', 'auto'))
     take('spade', min(256, max(sizes)), ('plain', 'float32', 'auto'))
+    for name in ('published_spade', 'published_paint') if max(sizes) >= 256 else ():
+        take(name, 256, ('plain', 'float32', 'auto'), n=max(1, repeats//3))
     maps = [s for s in (32, 64, 128, 256, 512) if s <= 2*max(sizes)]
     for kind in ('attention', 'attention_backward'):
         for side in maps: take(kind, side, ('plain',))
@@ -343,20 +410,27 @@ def measure(sizes, repeats, folder, only=None):
     rows = lambda kind: [(int(k.split(', ')[1]), r['plain']) for k, r in jobs.items() if k.split(', ')[0] == kind]
     told = {kind: dict(exponent=exponent(rows(kind)), dense_over_ours={s: round(d['cpu']/dict(rows(kind))[s]['cpu'], 1) for s, d in rows(f'dense_{kind}')})
             for kind in ('attention', 'attention_backward')}
-    return dict(jobs=jobs, attention=told, processes=processes(sources, max(1, repeats//2), folder), gflop_256=work(max(sizes) >= 256))
+    large = max(sizes) >= 256
+    found = dict(jobs=jobs, attention=told, processes=processes(sources, max(1, repeats//2), folder))  # before this process has torch: theirs begin with its peak
+    if large and sys.platform == 'linux': found['processes'] |= app(sources, max(1, repeats//3), folder)
+    found['attention']['limit'], found['gflop_256'] = attention_limit(min(128, max(sizes))), work(large)
+    if not large: return found
+    if old: found['training'] = report_of('training_iteration', folder, '--rounds', '1')
+    return found | dict(loader=report_of('loader', folder, '--photos', '48'))
 
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument('--out', type=Path, required=True)
-    ap.add_argument('--sizes', type=int, nargs='+', default=[128, 256, 512])
+    ap.add_argument('--sizes', type=int, nargs='+', default=[128, 256, 512, 1024])
     ap.add_argument('--repeats', type=int, default=7)
     ap.add_argument('--only', choices=['processes', 'app'], help='how long `msca synth`, `Synthesizer.load()` and `import torch` take, or `msca app` until its '
                     'first picture (Linux), nothing else')
     a = ap.parse_args()
-    import torch
+    a.out.parent.mkdir(parents=True, exist_ok=True)
     start, load = time.time(), os.getloadavg()
     with tempfile.TemporaryDirectory() as folder: found = measure(a.sizes, a.repeats, folder, a.only)
+    import torch
     command = f"python benchmarks/bench.py --out results/{a.out.name} --sizes {' '.join(map(str, a.sizes))} --repeats {a.repeats}"
     about = dict(command=command+(f' --only {a.only}' if a.only else ''), seed=0,
                  data='random ids in squares, random pixels', date=time.strftime('%Y-%m-%d'), minutes=round((time.time()-start)/60, 1), torch=torch.__version__,

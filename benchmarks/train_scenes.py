@@ -142,17 +142,17 @@ class PackedPhotos:
         return self.kept[i]
 
 
-def new_generator(shape, seed):
+def new_generator(shape, seed, variant='msca'):
     "A painter with random weights, and its classes."
     torch.manual_seed(seed)
-    return build_synthesizer('msca', replace(SynthesizerConfig.scenes(S), **SHAPES[shape])), SCENE_LABELS
+    return build_synthesizer(variant, replace(SynthesizerConfig.scenes(S), **SHAPES[shape])), SCENE_LABELS
 
 
 class Trainer:
     "Generator, its average, two discriminators, and an iteration of all."
     def __init__(self, a, store):
         self.a, self.store, self.iteration, self.device = a, store, 0, torch.device(a.device)
-        self.generator, self.label_set = new_generator(a.scratch, a.seed) if a.scratch else load_synthesizer(a.init)[:2]
+        self.generator, self.label_set = new_generator(a.scratch, a.seed, a.variant) if a.scratch else load_synthesizer(a.init)[:2]
         self.generator.to(self.device)
         self.average = EMA(deepcopy(self.generator), a.average)
         self.average.learn = SimpleNamespace(model=self.generator)
@@ -343,6 +343,7 @@ def main():
     ap.add_argument('--out', required=True, type=Path)
     ap.add_argument('--init', default=PRETRAINED/'scenes-256', help='checkpoint to start from')
     ap.add_argument('--scratch', choices=SHAPES, help='start from random weights of this shape, in place of --init')
+    ap.add_argument('--variant', choices=['msca', 'gap'], default='msca', help='with --scratch: masked spatial-channel attention, or pooling in its place (default: msca)')
     ap.add_argument('--pretrain', type=int, default=0, metavar='N', help='iterations of attention pre-training before the first (default: 0)')
     ap.add_argument('--phase', type=Path, help='folder of a kept phase to start from, in place of --init')
     ap.add_argument('--parser', default=PRETRAINED/'scenes-256', help='parser folder')

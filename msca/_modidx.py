@@ -388,6 +388,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'msca.commands.app._last_line': ('commands.app.html#_last_line', 'msca/commands/app.py'),
                                    'msca.commands.app._limited_kernels': ('commands.app.html#_limited_kernels', 'msca/commands/app.py'),
                                    'msca.commands.app._refuse': ('commands.app.html#_refuse', 'msca/commands/app.py'),
+                                   'msca.commands.app._serve_page': ('commands.app.html#_serve_page', 'msca/commands/app.py'),
                                    'msca.commands.app._start': ('commands.app.html#_start', 'msca/commands/app.py'),
                                    'msca.commands.app._stop': ('commands.app.html#_stop', 'msca/commands/app.py'),
                                    'msca.commands.app._wait_for': ('commands.app.html#_wait_for', 'msca/commands/app.py'),

@@ -66,6 +66,15 @@ def test_a_server_that_cannot_start_is_reported_in_one_line(capsys, monkeypatch,
     assert out == '' and err.count('\n') == 1 and 'did not start' in err and 'missing.ipynb' in err
 
 
+def test_the_server_starts_without_the_grammar_that_nothing_needs(tmp_path):
+    "jsonschema 4.26 compiles rfc3987-syntax 1.1 on import, a second of the processor; the server does without, and still reads its notebook's format."
+    code = ("import sys, types; sys.modules['voila.app'] = types.SimpleNamespace(main=lambda: None)\n"
+            "from msca.commands.app import APP, _serve_page; _serve_page()\n"
+            "import nbformat; nbformat.validate(nbformat.read(APP, 4)); print(sys.modules['rfc3987_syntax'], 'lark' in sys.modules)")
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+    assert done.stdout.split() == ['None', 'False'], done.stderr
+
+
 @pytest.fixture
 def other_model(tmp_path):
     "An untrained checkpoint whose two classes no procedural layout has, without a parser."
@@ -81,7 +90,8 @@ def other_model(tmp_path):
 def test_a_model_without_parser_is_refused_on_the_page(other_model, monkeypatch, tmp_path):
     home = tmp_path/'home'
     home.mkdir()
-    with msca.commands.app.model_running(dict(model=str(other_model[0])), home) as (process, told):
+    with msca.commands.app.model_running(dict(model=str(other_model[0])), home) as (process, told, wait):
+        wait()
         for name, value in told.items(): monkeypatch.setenv(name, value)
         assert 'has no segmenter' in msca.commands.app.page().value
     assert process.poll() is not None

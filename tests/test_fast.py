@@ -118,7 +118,11 @@ def test_the_benchmark_runs(tmp_path):
     assert {'paint, 32, 1 thread', 'encode, 48, 1 thread', 'grid, 32, 1 thread', 'dense_attention_backward, 32, 1 thread'} <= set(found['jobs'])
     assert all(r['cpu'] > 0 and r['peak_mb'] > 100 for job in found['jobs'].values() for r in job.values())
     assert found['gflop_256']['compact, msca, folded']['paint'] < .9*found['gflop_256']['compact, msca, plain']['paint']
-    assert found['processes']['msca synth']['new']['wall'] > 0 and (tmp_path/'bench.png').exists()
+    peaks = {what: r['new']['peak_mb'] for what, r in found['processes'].items()}
+    assert peaks['import torch'] < peaks['Synthesizer.load'] < peaks['msca synth'] and (tmp_path/'bench.png').exists()
+    limit = found['attention']['limit']
+    assert limit['mflop'] > 10 and limit['moved_mb'] > 1 and 0 < limit['share_of_bandwidth'] < 1
+    assert {'paint, 48, batch 4, 1 thread', 'encode, 48, batch 4, 1 thread'} <= set(found['jobs'])
 
 
 @pytest.mark.parametrize('before, after', [({}, 'PASSIVE'), ({'OMP_WAIT_POLICY': 'ACTIVE'}, 'ACTIVE')])

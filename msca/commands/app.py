@@ -219,6 +219,12 @@ def _start(command, home, environment, **streams):
     "A process that ends when this one does, whatever ends it: its standard input is closed then."
     return subprocess.Popen(command, cwd=home, env=environment, start_new_session=True, stdin=subprocess.PIPE, **streams)
 
+def _serve_page():
+    "The page's server: Voilà, without the grammar of international addresses that `jsonschema` would compile for a second, and that nothing here checks."
+    sys.modules['rfc3987_syntax'] = None
+    from voila.app import main
+    main()
+
 @contextmanager
 def voila_running(
     port:int,  # to listen on
@@ -232,7 +238,7 @@ def voila_running(
     (home/'settings'/'voila.json').write_text(json.dumps(voila_settings(port, home, key)))
     (home/'settings'/'voila.py').write_text(_CONFIG.format(str(home)))
     (home/'open.html').write_text(f'<meta http-equiv="refresh" content="0;url={address}"><a href="{address}">msca</a>')
-    command = [sys.executable, '-m', 'voila', f'--Voila.config_file_paths={home}/settings', str(APP.absolute())]
+    command = [sys.executable, '-c', 'from msca.commands.app import _serve_page; _serve_page()', f'--Voila.config_file_paths={home}/settings', str(APP.absolute())]
     with open(home/'log', 'wb') as log: process = _start(command, home, voila_environment(home, page), stdout=log, stderr=log)
     try:
         _wait_for(process, port, home/'log')
@@ -275,16 +281,16 @@ def serve_model():
 def model_running(
     given:dict,  # arguments of `open_studio`, JSON-serializable
     home:Path,  # from `app_folder`
-):  # (process, what pages must be told)
-    "The process that has the model, for as long as the context lasts; it takes connections, and loads meanwhile."
+):  # (process, what pages must be told, a function that waits until pages can connect; the model is loaded meanwhile)
+    "The process that has the model, for as long as the context lasts."
     address = str(home/'model') if os.name == 'posix' else rf'\\.\pipe\{home.name}'
     page = {'MSCA_APP_SOCKET': address, 'MSCA_APP_KEY': secrets.token_hex(32)}
     command = [sys.executable, '-c', 'from msca.commands.app import serve_model; serve_model()']
     environment = os.environ | page | {'MSCA_APP_STUDIO': json.dumps(given)}
     with open(home/'model.log', 'wb') as log: process = _start(command, home, environment, stdout=subprocess.PIPE, stderr=log)
-    try:
+    def wait():
         if process.stdout.readline().strip() != b'ready': raise CommandFailed(f"the model's process did not start: {_last_line(home/'model.log')}")
-        yield process, page
+    try: yield process, page, wait
     finally:
         process.stdin.close()
         _stop(process)
@@ -336,11 +342,10 @@ def serve(
         if hasattr(signal, name): signal.signal(getattr(signal, name), _interrupt)
     try:
         with ExitStack() as running:
-            home, processes = running.enter_context(app_folder()), {}
-            if studio is not None:
-                processes["the model's process"], told = running.enter_context(model_running(studio, home))
-                page = page | told
-            processes["the page's server"], address, leads_there = running.enter_context(voila_running(port, page, home))
+            home, processes, told = running.enter_context(app_folder()), {}, {}
+            if studio is not None: processes["the model's process"], told, wait_for_model = running.enter_context(model_running(studio, home))
+            processes["the page's server"], address, leads_there = running.enter_context(voila_running(port, page | told, home))
+            if studio is not None: wait_for_model()
             print(f'{address}  (Ctrl-C ends it)', flush=True)
             if browser:
                 import webbrowser

@@ -51,7 +51,9 @@ _COCO_STUFF = {
 
 def _split(names): return names.split('; ')
 
-def _label_set(name, classes): return LabelSet(name, tuple(classes), distinct_colors(len(classes)), colors_from='picked')
+_COLORS = distinct_colors(182)  # as many as the largest set needs, picked once: a smaller set's are the first of them
+
+def _label_set(name, classes): return LabelSet(name, tuple(classes), _COLORS[:len(classes)], colors_from='picked')
 
 COCO_STUFF_LABELS = _label_set('coco-stuff', [
     *(c for names in _COCO_THINGS.values() for c in _split(names)), *sorted(c for names in _COCO_STUFF.values() for c in _split(names))])
