@@ -8,7 +8,7 @@ before and after, and the strip is compared with the true one: LPIPS on VGG-16 a
 Layouts of four other held-out scenes are painted in the photo's style, and read by the model's own segmenter, through which the recipe looks,
 and by DeepLab, through which nothing does: the share of pixels whose class is found, after as a multiple of before.
 
-The recipe was found with four other photos of the list. `--pictures DIR` writes what was
+The recipe was found with other photos of the list. `--pictures DIR` writes what was
 painted, to be looked at; these pictures are not committed. Times are those of the process, on one thread. A run that was stopped goes on with
 the same command: what was measured lies in OUT.part until the end.
 """

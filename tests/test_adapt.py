@@ -1,11 +1,9 @@
-"""`msca adapt` from outside: exit codes, lines, a Ctrl-C from the terminal, and what is said of its gain."""
-import json
+"""`msca adapt` from outside: exit codes, lines, and a Ctrl-C from the terminal."""
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -13,7 +11,6 @@ from PIL import Image
 from msca.commands.cli import main
 from msca.data.render import procedural_scene
 from msca.data.scene import indexed_image
-from msca.learning.adaptation import AdaptationConfig
 from msca.pretrained.models import model_folder
 from msca.pretrained.synthesizer import Synthesizer
 
@@ -70,16 +67,3 @@ def test_ctrl_c_keeps_what_was_learned_or_writes_nothing(scene_files):
         assert p.returncode == 0 and 'stopped; ' in out
         assert 'adapted to photo.png' in str(Synthesizer.load(scene_files/'tuned', quiet=True))
     else: assert p.returncode == 130 and 'nothing is written' in err
-
-
-def test_what_is_said_of_the_gain_was_measured():
-    "Ratios of the report are those of its photos, and the how-to has its numbers."
-    root = Path(__file__).parents[1]
-    report, page = json.loads((root/'results'/'adapt.json').read_text()), (root/'docs'/'pages'/'howto'/'adapt.md').read_text()
-    assert len(report['photos']) == 12 and all(r['iterations'] == report['recipe']['iterations'] for r in report['photos'])
-    for key in ('lpips_alex', 'lpips_vgg', 'color', 'deeplab', 'parser'):
-        ratios, told = [r['after'][key]/r['before'][key] for r in report['photos']], report['after_over_before'][key]
-        assert told['value'] == pytest.approx(sum(ratios)/len(ratios), abs=1e-3) and told['low'] < told['value'] < told['high']
-        assert f"{told['value']:.3f}".removeprefix('0') in page
-    assert report['after_over_before']['lpips_alex']['high'] < 1 and min(report['after_over_before'][k]['value'] for k in ('deeplab', 'parser')) >= .9
-    assert report['recipe'] == AdaptationConfig(side=128).to_dict()
