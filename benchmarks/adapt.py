@@ -2,15 +2,14 @@
 
     python benchmarks/adapt.py --data $MSCA_DATA --weights $MSCA_WEIGHTS --out results/adapt.json
 
-Of every photo a strip at the left or at the right, three eighths of its width, is cut off. The model is tuned to what remains, as the command
-does it, labels parsed. Then the whole layout is painted from what remains, by the model
-before and after, and the strip is compared with the true one: LPIPS on VGG-16 and on AlexNet, PSNR, color, high-frequency energy relative to the truth.
-Layouts of four other held-out scenes are painted in the photo's style, and read by the model's own segmenter, through which the recipe looks,
-and by DeepLab, through which nothing does: the share of pixels whose class is found, after as a multiple of before.
+Every photo is parsed, and a strip at its left or right, three eighths of its width, is cut off. The model is tuned to what remains, as the command
+does it. Then the whole layout is painted from what remains, by the model before and after, and the strip is compared with the true one: LPIPS on
+VGG-16 and on AlexNet, PSNR, color, high-frequency energy relative to the truth. Layouts of four other held-out scenes are painted in the photo's
+style, and read by the model's own segmenter, in whose encoder the recipe compares pictures, and by DeepLab, which no loss sees: the share of pixels
+whose class is found. All of it is told after over before.
 
-The recipe was found with other photos of the list. `--pictures DIR` writes what was
-painted, to be looked at; these pictures are not committed. Times are those of the process, on one thread. A run that was stopped goes on with
-the same command: what was measured lies in OUT.part until the end.
+The recipe was found with other photos of the list. `--pictures DIR` writes what was painted, to be looked at; these pictures are not committed.
+Times are those of the process, on one thread. A run that was stopped goes on with the same command: what was measured lies in OUT.part until the end.
 """
 import argparse
 import json
