@@ -14,6 +14,7 @@ import warnings
 from contextlib import contextmanager
 
 from ..base.labels import InputError, plain_text
+from .adapt import COMMANDS as ADAPT_COMMANDS
 from .app import COMMANDS as APP_COMMANDS
 from .boxes import COMMANDS as BOX_COMMANDS
 from .convert import COMMANDS as CONVERT_COMMANDS
@@ -29,12 +30,12 @@ from .synth import COMMANDS as SYNTH_COMMANDS
 from .training import COMMANDS as TRAINING_COMMANDS
 
 # %% ../../nbs/980_commands.cli.ipynb #ee6b5dd0
-COMMANDS = (*PICTURE_COMMANDS, *SYNTH_COMMANDS, *BOX_COMMANDS, *CONVERT_COMMANDS, *TRAINING_COMMANDS, *STEERING_COMMANDS, *MIX_COMMANDS, *EVIDENCE_COMMANDS, *REPRODUCE_COMMANDS,
-            *STUDY_COMMANDS, *MODEL_COMMANDS, *APP_COMMANDS)
+COMMANDS = (*PICTURE_COMMANDS, *SYNTH_COMMANDS, *BOX_COMMANDS, *CONVERT_COMMANDS, *TRAINING_COMMANDS, *ADAPT_COMMANDS, *STEERING_COMMANDS, *MIX_COMMANDS, *EVIDENCE_COMMANDS,
+            *REPRODUCE_COMMANDS, *STUDY_COMMANDS, *MODEL_COMMANDS, *APP_COMMANDS)
 
 GROUPS = {
     'Paint': ('demo', 'synth', 'boxes', 'parse', 'labels', 'app'), 'Steer': ('interpolate', 'extrapolate', 'explain', 'grid', 'mix'),
-    'Train': ('scenes', 'convert', 'check', 'train'),
+    'Train': ('scenes', 'convert', 'check', 'train', 'adapt'),
     'Measure': ('eval', 'compare', 'reproduce', 'study'), 'Share': ('models', 'export')}
 
 def build_parser() -> argparse.ArgumentParser:

@@ -143,7 +143,7 @@ _ADVICE = {  # what is said without a command in mind → options that do it, of
     'give the palette it is painted in': ('--palette FILE',), 'give a palette file': ('--palette',), 'let mixed colors snap to their neighbors': ('--snap',),
     'paint a label map without smoothing': ('--snap reads it',), 'choose a smaller size': ('--size N',), 'A smaller lr': ('--lr X',), 'another seed': ('--seed N',),
     'name another cache folder': ('--cache DIR',), 'set pretrain_epochs to 0': ('--pretrain-epochs 0',), 'pass a local file': ('--vgg-weights FILE',),
-    "give the exemplar's label map too": ('--exemplar-layout M.png', '--exemplar-layouts M.png')}
+    "give the exemplar's label map too": ('--exemplar-layout M.png', '--exemplar-layouts M.png', '--labels MAP')}
 
 def name_options(
     said:str,  # a complaint, or a warning
