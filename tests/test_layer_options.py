@@ -18,7 +18,7 @@ from msca.learning.recipe import LossWeights, TrainingConfig
 from msca.learning.run import TrainingRun
 from msca.model.checkpoint import load_synthesizer, read_config
 from msca.model.folded import fold
-from msca.model.portable import PortableSynthesizer, export_program, write_onnx
+from msca.model.portable import PortableSynthesizer, export_program, write_onnx, write_portable
 from msca.pretrained.models import fold_spectral_norm
 from msca.pretrained.synthesizer import Synthesizer
 from msca.relatives.layers import LayeredSynthesizer, LayersConfig
@@ -155,6 +155,11 @@ def test_the_page_for_browsers_is_refused_in_one_line(run, capsys, monkeypatch):
     assert main(['export', '--model', 'run', '--format', 'web', '--out', 'page']) == 2
     err = capsys.readouterr().err
     assert "cannot be cut into encode and paint: its painter has other layers than msca's" in err and err.count('\n') == 1
+
+
+def test_onnx_within_borders_is_refused(tmp_path):
+    with pytest.raises(InputError, match='choose --format torch'): write_portable(layered(borders='class'), None, SCENE_LABELS, 64, '', tmp_path/'out', ('onnx',))
+    assert not (tmp_path/'out').exists()
 
 
 def test_bfloat16_training_stays_finite():

@@ -222,7 +222,9 @@ def write_portable(
     "Write `synthesizer` and `segmenter` as .onnx and .pt2, `model.json`, and with ONNX `paint.py`."
     folder, written = Path(folder), []
     if not formats or set(formats)-set(FORMATS): raise ValueError(f"formats are {formats!r}; some of {FORMATS} are wanted")
-    if 'onnx' in formats: _check_onnxscript()
+    if 'onnx' in formats:
+        if getattr(model.config, 'borders', 'none') != 'none': raise InputError('a painter within borders is not written as ONNX; choose --format torch')
+        _check_onnxscript()
     for name, portable in (('synthesizer', PortableSynthesizer(deepcopy(model))), ('parser', segmenter and PortableSegmenter(deepcopy(segmenter)))):
         if portable is None: continue
         program = export_program(portable.cpu())

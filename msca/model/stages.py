@@ -112,7 +112,8 @@ def has_codes(
     "Whether it keeps one code for every class; `InputError` for a model that takes no style from a photo that could be kept."
     if hasattr(model, 'paint_codes'): return True
     if can_fold(model) and getattr(model, 'only_slots', False): return False
-    why = "its painter has other layers than msca's, or paints from more than style vectors" if hasattr(model, 'label_pyramid') else 'it keeps no style vectors and no codes of a photo'
+    why = 'it keeps no style vectors and no codes of a photo'
+    if hasattr(model, 'label_pyramid'): why = "its painter has other layers than msca's, or paints from more than style vectors"
     raise InputError(f"a {model.variant!r} model cannot be cut into encode and paint: {why}")
 
 class EncodeStage(nn.Module):
