@@ -118,6 +118,26 @@ def _untrained(name, shape):
     return model if FORM == 'plain' else fold(model, PRECISION or 'auto')
 
 
+def job_learn_to_parse(size):
+    "Four iterations of the segmenter's training, sixteen drawn views each, as `msca train` takes them."
+    import torch
+    if FORM == 'old':
+        from msca.datasets import ProceduralScenes
+        from msca.parser import ParserConfig as Config
+        from msca.parser_training import parser_learner as learner
+    else:
+        from msca.data.datasets import ProceduralScenes
+        from msca.learning.segmenter_training import segmenter_learner as learner
+        from msca.model.segmenter import SegmenterConfig as Config
+    torch.manual_seed(0)
+    learn = learner(ProceduralScenes(64, 2*size), ProceduralScenes(1, 2*size), Config(17), size)
+    bfloat16 = FORM != 'old' and PRECISION is None
+
+    def fit():
+        with torch.enable_grad(), learn.no_bar(), learn.no_logging(), torch.autocast('cpu', torch.bfloat16, enabled=bfloat16, cache_enabled=False): learn.fit(1)
+    return fit
+
+
 def job_spade(size):
     "SPADE of the same size, which has no exemplar."
     model, (layout, _, _) = _untrained('spade', 'compact'), _tensors(size)
@@ -168,7 +188,7 @@ def serve():
     for line in sys.stdin:
         name, size, threads, *batch = json.loads(line)
         torch.set_num_threads(threads)
-        gradients = torch.enable_grad() if name.endswith('backward') else torch.inference_mode()
+        gradients = torch.enable_grad() if name.endswith('backward') or name.startswith('learn') else torch.inference_mode()
         with gradients:
             job = name, size, *batch
             if job not in jobs:
@@ -399,6 +419,7 @@ def measure(sizes, repeats, folder, only=None):
     for name in ('encode', 'paint'): take(name, min(256, max(sizes)), batch=4, n=max(1, repeats//3))
     take('grid', min(sizes), ('2d49569', 'float32', 'auto'), n=max(1, repeats//3))
     take('parse', min(256, max(sizes)), ('2d49569', 'auto'))
+    take('learn_to_parse', min(128, max(sizes)), ('2d49569', 'float32', 'auto'), n=max(1, repeats//2))
     take('spade', min(256, max(sizes)), ('plain', 'float32', 'auto'))
     for name in ('published_spade', 'published_paint') if max(sizes) >= 256 else ():
         take(name, 256, ('plain', 'float32', 'auto'), n=max(1, repeats//3))
