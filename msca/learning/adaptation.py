@@ -46,7 +46,7 @@ class AdaptationConfig(Configuration):
 def tuned_parameters(
     painter:SPADEGenerator,
 ) -> dict:  # name → parameter
-    "What moves of a painter: what the condition does to it, its first and its last layer."
+    "What moves of a painter: what the condition does to it, its first and its last layer, and biases."
     inner = {id(p) for b in painter.blocks for conv in (b.conv_1, b.conv_2, b.conv_s) if conv is not None for p in conv.parameters() if p.ndim > 1}
     return {name: p for name, p in painter.named_parameters() if id(p) not in inner}
 

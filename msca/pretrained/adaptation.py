@@ -85,7 +85,7 @@ def begin_adaptation(
     "Everything read and ready to learn; nothing learned yet."
     config, net = config or adaptation_recipe(s), _network_of(s)
     ready = s.read_exemplar(exemplar, exemplar_layout, size, classes, palette)
-    if (known := (ready.ids < len(s.label_set)).mean()) < .5: raise InputError(f'{ready.name}: {1-known:.0%} of its pixels are unlabelled; more than half must be labelled')
+    if (known := (ready.ids < len(s.label_set)).mean()) < .5: raise InputError(f'{ready.name}: {1-known:.0%} of its pixels are unlabelled; at least half must be labelled')
     try: return Adaptation(_copy(s.model), net, ready.photo, ready.ids, other_layouts(s, max(config.side, 256)), config, s.device)
     except InputError as e: raise InputError(f'{ready.name}: {e}') from None
 
