@@ -398,6 +398,12 @@ def draw(found, folder):
     fig.savefig(Path(folder)/'bench.png')
 
 
+def busy_cores(seconds=3):
+    "How many cores other programs keep busy, now: a load average would still know of what has just ended."
+    import psutil
+    return psutil.cpu_percent(seconds)/100*psutil.cpu_count()
+
+
 def measure(sizes, repeats, folder, only=None):
     "Everything, or processes alone."
     (Path(folder)/'old').mkdir()
@@ -406,8 +412,7 @@ def measure(sizes, repeats, folder, only=None):
     if only: return dict(processes=dict(processes=processes, app=app)[only](sources, max(1, repeats//2), folder))
     workers = {**({'2d49569': Worker('old', old)} if old else {}), 'plain': Worker('plain', ROOT),
                'float32': Worker('new', ROOT, 'float32'), 'auto': Worker('new', ROOT)}
-    idle = (os.cpu_count() or 1) - os.getloadavg()[0]
-    jobs, two = {}, [1, 2] if idle > 1.5 else [1]  # threads that wait for each other beside other programs tell nothing
+    jobs, two = {}, [1, 2] if (os.cpu_count() or 1)-busy_cores() > 1.5 else [1]  # threads that wait for each other beside other programs tell nothing
     def take(name, size, forms=None, threads=1, n=repeats, batch=None):
         chosen = {k: w for k, w in workers.items() if forms is None or k in forms}
         key = f'{name}, {size}{f", batch {batch}" if batch else ""}, {threads} thread{"s" if threads > 1 else ""}'
@@ -449,14 +454,14 @@ def main():
                     'first picture (Linux), nothing else')
     a = ap.parse_args()
     a.out.parent.mkdir(parents=True, exist_ok=True)
-    start, load = time.time(), os.getloadavg()
+    beside, start = busy_cores(), time.time()
     with tempfile.TemporaryDirectory() as folder: found = measure(a.sizes, a.repeats, folder, a.only)
     import torch
     command = f"python benchmarks/bench.py --out results/{a.out.name} --sizes {' '.join(map(str, a.sizes))} --repeats {a.repeats}"
     about = dict(command=command+(f' --only {a.only}' if a.only else ''), seed=0,
                  data='random ids in squares, random pixels', date=time.strftime('%Y-%m-%d'), minutes=round((time.time()-start)/60, 1), torch=torch.__version__,
                  cpu=torch.backends.cpu.get_cpu_capability(), machine=platform.machine(), cores=os.cpu_count(),
-                 programs_that_ran_beside=round(load[0], 1), unit='seconds, MB, GFLOP')
+                 cores_busy_beside=round(beside, 1), unit='seconds, MB, GFLOP')
     a.out.write_text(json.dumps(dict(made_by=about, **found), indent=1)+'\n')
     if not a.only: draw(found, a.out.parent)
 
