@@ -76,7 +76,7 @@ SIDE, CROP = 256, 128  # pixels
 KINDS = 'crop', 'mirror', 'crop', 'whole'  # what the exemplars are, in turn; 'two': two crops side by side
 S = len(SCENE_LABELS)
 TERMS = 'adversarial', 'pixel', 'perceptual', 'color', 'chroma'  # of the generator's loss
-ADVERSARIAL = 'discriminator', 'photos', 'painted', 'adversarial', 'pixel'  # columns of the log that are 0 while there is no discriminator
+COLUMNS = 'discriminator', 'photos', 'painted', *TERMS, *(f'share_{k}' for k in TERMS), 'strength'  # of the log; 0 is what there is not yet
 SHAPES = {  # what `--scratch` makes: 2.7 M and 7.1 M parameters; a picture of the second takes 1.5 × the time
     'compact': {},
     'compact-l': dict(widths=(32, 64, 128, 256, 384), spade_hidden=(32, 48, 96, 128, 128), slots=(8, 16, 32, 32, 32))}
@@ -209,7 +209,7 @@ class Trainer:
         layout = c1*(1+self.a.class_noise*torch.randn(*c1.shape[:2], 1, 1, device=self.device)) if self.a.class_noise else c1
         with self.autocast(): image = self.generator(layout, x2, c2)
         leaf = image.detach().float().requires_grad_(True)
-        told, terms = self.adversarial_terms(leaf, x1, c1) if self.iteration >= self.a.reconstruct else (dict.fromkeys(ADVERSARIAL, 0.), {})
+        told, terms = self.adversarial_terms(leaf, x1, c1) if self.iteration >= self.a.reconstruct else ({}, {})
         terms |= self.reconstruction_terms(leaf, x1)
         gradients = {k: torch.autograd.grad(v, leaf)[0] for k, v in terms.items()}
         at_the_end = {k: torch.autograd.grad(image, self.generator.generator.end.weight, g.to(image.dtype), retain_graph=True)[0] for k, g in gradients.items()}
@@ -253,9 +253,10 @@ class Trainer:
         return told, dict(adversarial=a.adversarial*ramp*true_class_loss(scores, *self.balance), pixel=a.pixel*ramp*hinge_generator(pixel_scores))
 
     def reconstruction_terms(self, leaf, x1):
-        "Weighted losses by name."
+        "Weighted losses by name; that of chroma is there against what discriminators bring, and joins with them."
         with self.autocast(): perceptual = self.perceptual(leaf, x1)
-        return dict(perceptual=self.a.perceptual*perceptual.mean(), color=self.a.color*color_loss(leaf, x1).mean(), chroma=self.a.chroma*chroma_loss(leaf, x1).mean())
+        terms = dict(perceptual=self.a.perceptual*perceptual.mean(), color=self.a.color*color_loss(leaf, x1).mean())
+        return terms | dict(chroma=self.a.chroma*chroma_loss(leaf, x1).mean()) if self.iteration >= self.a.reconstruct else terms
 
     def limit(self, gradients, sizes):
         "Scale the adversarial gradients down where they would exceed their share of the `sizes`, by a slowly moving factor; the shares of all terms before that."
@@ -334,7 +335,7 @@ def stores(a):
 
 def write_row(path, iteration, minutes, rows):
     "Means of a few iterations into the log."
-    row = dict(iteration=iteration, minutes=round(minutes, 2)) | {k: float(f'{np.mean([r[k] for r in rows]):.4g}') for k in rows[0]}
+    row = dict(iteration=iteration, minutes=round(minutes, 2)) | {k: float(f'{np.mean([r.get(k, 0.) for r in rows]):.4g}') for k in COLUMNS}
     new = not path.exists()
     with open(path, 'a', newline='') as f:
         w = csv.DictWriter(f, row)
