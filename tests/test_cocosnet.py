@@ -1,11 +1,11 @@
 "CoCosNet from outside: trained with its own losses, stopped and resumed, exported, every command, and whom its losses may teach."
 from dataclasses import replace
 
-import numpy as np
-import onnxruntime
 import pytest
 import torch
 import torch.nn.functional as F
+from commanding import check_refused, mix_of, use_commands
+from exporting import check_onnx
 from PIL import Image
 from resuming import train_and_resume
 
@@ -17,9 +17,7 @@ from msca.learning.history import read_history
 from msca.learning.losses import PerceptualLoss
 from msca.learning.recipe import LossWeights, TrainingConfig
 from msca.learning.run import TrainingRun
-from msca.model.portable import PortableSynthesizer, export_program, write_onnx
 from msca.model.synthesizer import SynthesizerConfig, build_synthesizer
-from msca.pretrained.models import fold_spectral_norm
 from msca.relatives.ablations import variant_recipe
 from msca.relatives.cocosnet import CoCosNetConfig
 
@@ -61,26 +59,13 @@ def test_contextual_needs_a_network():
     assert set(torch.autograd.grad(sum(terms.values()), painter, allow_unused=True)) == {None}
 
 
-def scene_batch(b, h, w, eh, ew, seed=0):
-    "uint8 layout, exemplar and its labels, in squares of 16."
-    rng = np.random.default_rng(seed)
-    squares = lambda n, high, width, classes: rng.integers(0, classes, (n, high//16, width//16)).repeat(16, 1).repeat(16, 2).astype(np.uint8)
-    return dict(layout=squares(b, h, w, S+2), exemplar=rng.integers(0, 256, (b, eh, ew, 3)).astype(np.uint8), exemplar_layout=squares(b, eh, ew, 6))
-
-
 @pytest.mark.parametrize('options', [dict(noise=1, upsampling='bilinear'), pytest.param(dict(padding='reflect', non_local=True), marks=pytest.mark.slow)])
 def test_onnx_with_free_sides(options, tmp_path):
     "The ONNX graph agrees with the model for any batch and any sides, to 1e-4; with the options that change the graph."
     torch.manual_seed(0)
     model = build_synthesizer('cocosnet', replace(TOY, init_gain=1., temperature=.05, **options))
     if model.config.non_local: torch.nn.init.ones_(model.blocks[1].non_local.weight)
-    portable = PortableSynthesizer(fold_spectral_norm(model.eval()).requires_grad_(False))
-    write_onnx(export_program(portable), portable, tmp_path/'model.onnx')
-    graph = onnxruntime.InferenceSession(str(tmp_path/'model.onnx'), providers=['CPUExecutionProvider'])
-    for sizes in ((1, 64, 64, 64, 64), (2, 48, 96, 112, 64), (3, 64, 160, 32, 48)):
-        inputs = scene_batch(*sizes)
-        with torch.no_grad(): wanted = portable(*map(torch.from_numpy, inputs.values())).numpy()
-        assert np.abs(graph.run(None, inputs)[0]-wanted).max() < 1e-4 < wanted.std()
+    check_onnx(model, tmp_path)
 
 
 @pytest.mark.parametrize('options', [{}, dict(unlabelled=False), dict(adaptor_kernel=3, noise=2), dict(non_local=True)])
@@ -126,28 +111,13 @@ def test_wrong_configurations(wrong):
 @pytest.mark.slow
 def test_every_command(tmp_path, capsys):
     "Train, paint, measure, compare, export, explain by the warp; what steers codes or slots is refused in one line."
-    small = '--size 32 --batch-size 4 --parser-epochs 0 --warmup-epochs 1 --epochs 1,0 --discriminator-width 8 --device cpu'
-    data, out = tmp_path/'data', tmp_path/'out'
-    assert main(['scenes', '--n', '20', '--size', '64', '--out', str(data)]) == 0
-    for name in ('cocosnet', 'spade'): assert main(['train', '--procedural', '16', '--variant', name, *small.split(), '--out', str(tmp_path/name)]) == 0
-    layout, other = sorted((data/'labels').glob('*.png'))[:2]
-    photo, model = next((data/'images').glob(f'{other.stem}.*')), str(tmp_path/'cocosnet')
-    pair = ['--layout', str(layout), '--exemplar', str(photo), '--exemplar-layout', str(other), '--model', model]
-    assert main(['synth', *pair, '--out', str(out/'synth.png')]) == 0
-    assert main(['eval', '--data', str(data), '--model', model, '--tasks', 'mirroring', '--out', str(out/'report.json')]) == 0
-    both = [model, str(tmp_path/'spade')]
-    assert main(['compare', '--data', str(data), '--models', *both, '--tasks', 'mirroring', '--out', str(out/'compared')]) == 0
-    assert main(['export', '--model', model, '--out', str(out/'exported')]) == 0
-    assert main(['explain', *pair, '--out', str(out/'told')]) == 0
-    with Image.open(layout) as im: size = im.size
-    found = {p.name: Image.open(p) for p in (out/'told').iterdir()}
+    given = use_commands('cocosnet', tmp_path)
+    assert main(['explain', *given.pair, '--out', str(given.out/'told')]) == 0
+    with Image.open(given.layout) as im: size = im.size
+    found = {p.name: Image.open(p) for p in (given.out/'told').iterdir()}
     assert sorted(found) == ['picture.png', 'warp.png', 'warped-labels.png'] and len({im.size for im in found.values()}) == 1 and found['warp.png'].size[0] <= size[0]
-    capsys.readouterr()
-    for argv, says in ((['mix', '--layout', str(layout), '--style', f'*={photo}', '--exemplar-layout', f'{photo}={other}'], 'no code for every class'),
-                       (['explain', '--data', str(data)], 'no attention')):
-        assert main([*argv, '--model', model, '--out', str(out/'m.png')]) == 2
-        said = capsys.readouterr().err
-        assert says in said and said.strip().count('\n') <= 1
+    check_refused(mix_of(given), 'no code for every class', capsys)
+    check_refused(['explain', '--data', given.data, '--model', given.model, '--out', str(given.out/'m.png')], 'no attention', capsys)
 
 
 def test_contextual_loss_pools_the_finest_of_three_maps():

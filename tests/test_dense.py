@@ -1,10 +1,10 @@
 "MSCA with a warped exemplar from outside: trained, stopped and resumed, exported, every command, and what cannot be."
 from dataclasses import replace
 
-import numpy as np
-import onnxruntime
 import pytest
 import torch
+from commanding import check_refused, mix_of, use_commands
+from exporting import check_onnx
 from PIL import Image
 from resuming import train_and_resume
 
@@ -14,9 +14,7 @@ from msca.data.datasets import ProceduralScenes
 from msca.learning.history import read_history
 from msca.learning.recipe import LossWeights, TrainingConfig
 from msca.learning.run import TrainingRun
-from msca.model.portable import PortableSynthesizer, export_program, write_onnx
 from msca.model.synthesizer import build_synthesizer, find_variant, join_styles
-from msca.pretrained.models import fold_spectral_norm
 from msca.relatives.ablations import variant_recipe
 from msca.relatives.dense import DenseConfig
 
@@ -45,24 +43,11 @@ def test_trained_and_resumed_bit_by_bit(tmp_path):
     assert rows[-1]['mask'] < rows[0]['mask']
 
 
-def scene_batch(b, h, w, eh, ew, seed=0):
-    "uint8 layout, exemplar and its labels, in squares of 16."
-    rng = np.random.default_rng(seed)
-    squares = lambda n, high, width, classes: rng.integers(0, classes, (n, high//16, width//16)).repeat(16, 1).repeat(16, 2).astype(np.uint8)
-    return dict(layout=squares(b, h, w, S+2), exemplar=rng.integers(0, 256, (b, eh, ew, 3)).astype(np.uint8), exemplar_layout=squares(b, eh, ew, 6))
-
-
 def test_onnx_with_free_sides(tmp_path):
     "The ONNX graph agrees with the model for any batch and any sides, to 1e-4."
     torch.manual_seed(0)
     model = build_synthesizer('dense', replace(TOY, init_gain=1., temperature=.05, noise=1, padding='replicate', upsampling='bilinear'))
-    portable = PortableSynthesizer(fold_spectral_norm(model.eval()).requires_grad_(False))
-    write_onnx(export_program(portable), portable, tmp_path/'model.onnx')
-    graph = onnxruntime.InferenceSession(str(tmp_path/'model.onnx'), providers=['CPUExecutionProvider'])
-    for sizes in ((1, 64, 64, 64, 64), (2, 48, 96, 112, 64), (3, 64, 160, 32, 48)):
-        inputs = scene_batch(*sizes)
-        with torch.no_grad(): wanted = portable(*map(torch.from_numpy, inputs.values())).numpy()
-        assert np.abs(graph.run(None, inputs)[0]-wanted).max() < 1e-4 < wanted.std()
+    check_onnx(model, tmp_path)
 
 
 def test_odd_inputs():
@@ -107,31 +92,16 @@ def test_joined_exemplars_of_two_sizes():
 @pytest.mark.slow
 def test_every_command(tmp_path, capsys):
     "Train, paint, a grid, interpolate, extrapolate, measure, compare, export, explain by both; what needs codes, pieces or rows of slots is refused in one line."
-    small = '--size 32 --batch-size 4 --parser-epochs 0 --pretrain-epochs 1 --warmup-epochs 1 --epochs 1,0 --discriminator-width 8 --device cpu'
-    data, out = tmp_path/'data', tmp_path/'out'
-    assert main(['scenes', '--n', '20', '--size', '64', '--out', str(data)]) == 0
-    for name in ('dense', 'spade'): assert main(['train', '--procedural', '16', '--variant', name, *small.split(), '--out', str(tmp_path/name)]) == 0
-    layout, other = sorted((data/'labels').glob('*.png'))[:2]
-    photo, model = next((data/'images').glob(f'{other.stem}.*')), str(tmp_path/'dense')
-    own = next((data/'images').glob(f'{layout.stem}.*'))
-    pair = ['--layout', str(layout), '--exemplar', str(photo), '--exemplar-layout', str(other), '--model', model]
-    two = ['--exemplars', str(photo), str(own), '--exemplar-layouts', str(other), str(layout), '--model', model]
-    assert main(['synth', *pair, '--out', str(out/'synth.png')]) == 0
-    assert main(['grid', '--layouts', str(layout), str(other), *two, '--out', str(out/'grid.png')]) == 0
-    for way in (['--steps', '3'], ['--mask', 'left-right']): assert main(['interpolate', '--layout', str(layout), *two, *way, '--out', str(out/'between.png')]) == 0
-    assert main(['extrapolate', *pair, '--size', '64x96', '--out', str(out/'wide.png')]) == 0
-    assert main(['eval', '--data', str(data), '--model', model, '--tasks', 'mirroring', '--out', str(out/'report.json')]) == 0
-    assert main(['compare', '--data', str(data), '--models', model, str(tmp_path/'spade'), '--tasks', 'mirroring', '--out', str(out/'compared')]) == 0
-    assert main(['export', '--model', model, '--out', str(out/'exported')]) == 0
-    assert main(['explain', *pair, '--out', str(out/'told')]) == 0
+    given = use_commands('dense', tmp_path, '--pretrain-epochs', '1')
+    out, two = given.out, ['--exemplars', given.photo, given.own, '--exemplar-layouts', given.other, given.layout, '--model', given.model]
+    assert main(['grid', '--layouts', given.layout, given.other, *two, '--out', str(out/'grid.png')]) == 0
+    for way in (['--steps', '3'], ['--mask', 'left-right']): assert main(['interpolate', '--layout', given.layout, *two, *way, '--out', str(out/'between.png')]) == 0
+    wide = ['extrapolate', *given.pair, '--size', '64x96', '--out', str(out/'wide.png')]
+    assert main(wide) == 0
+    assert main(['explain', *given.pair, '--out', str(out/'told')]) == 0
     found = {p.name: Image.open(p) for p in (out/'told').iterdir()}
     assert sorted(found) == ['picture.png', *(f'scale{i}.png' for i in range(5)), 'summary.png', 'warp.png', 'warped-labels.png']
     assert len({found[n].size for n in ('picture.png', 'warp.png', 'warped-labels.png')}) == 1
-    assert main(['explain', '--data', str(data), '--pairs', '3', '--model', model, '--out', str(out/'matrix')]) == 0
-    capsys.readouterr()
-    wide = ['--layout', str(layout), '--exemplar', str(photo), '--exemplar-layout', str(other), '--size', '64x96', '--seamless']
-    for argv, says in ((['mix', '--layout', str(layout), '--style', f'*={photo}', '--exemplar-layout', f'{photo}={other}'], 'no code for every class'),
-                       (['extrapolate', *wide], 'compares whole pictures')):
-        assert main([*argv, '--model', model, '--out', str(out/'m.png')]) == 2
-        said = capsys.readouterr().err
-        assert says in said and said.strip().count('\n') <= 1
+    assert main(['explain', '--data', given.data, '--pairs', '3', '--model', given.model, '--out', str(out/'matrix')]) == 0
+    check_refused(mix_of(given), 'no code for every class', capsys)
+    check_refused([*wide, '--seamless'], 'compares whole pictures', capsys)

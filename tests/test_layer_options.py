@@ -3,12 +3,11 @@ import json
 from functools import partial
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
+from exporting import check_onnx, scene_batch
 from PIL import Image
 from resuming import train_and_resume
-from test_tsit import scene_batch
 
 from msca.base.labels import SCENE_LABELS, InputError, one_hot
 from msca.commands.cli import main
@@ -18,7 +17,7 @@ from msca.learning.recipe import LossWeights, TrainingConfig
 from msca.learning.run import TrainingRun
 from msca.model.checkpoint import load_synthesizer, read_config
 from msca.model.folded import fold
-from msca.model.portable import PortableSynthesizer, export_program, write_onnx, write_portable
+from msca.model.portable import PortableSynthesizer, export_program, write_portable
 from msca.pretrained.models import fold_spectral_norm
 from msca.pretrained.synthesizer import Synthesizer
 from msca.relatives.layers import LayeredSynthesizer, LayersConfig
@@ -131,13 +130,7 @@ def test_large_pictures_are_exact_in_pieces_or_refused(norm):
 def test_onnx_with_free_sides(layers, tmp_path):
     "The ONNX graph agrees with the model for any batch and any sides; regions of few pixels have hardly a variance, and dividing by it enlarges rounding."
     tolerance = 1e-3 if layers['norm'] == 'region' else 1e-4
-    portable = PortableSynthesizer(fold_spectral_norm(layered(**layers)).requires_grad_(False))
-    write_onnx(export_program(portable), portable, tmp_path/'model.onnx')
-    graph = onnxruntime.InferenceSession(str(tmp_path/'model.onnx'), providers=['CPUExecutionProvider'])
-    for sizes in ((1, 64, 64, 64, 64), (2, 48, 96, 112, 64), (3, 64, 160, 32, 48)):
-        inputs = scene_batch(*sizes)
-        with torch.no_grad(): wanted = portable(*map(torch.from_numpy, inputs.values())).numpy()
-        assert np.abs(graph.run(None, inputs)[0]-wanted).max() < tolerance < wanted.std()
+    check_onnx(layered(**layers), tmp_path, tolerance)
 
 
 @pytest.mark.slow

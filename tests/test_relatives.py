@@ -5,9 +5,9 @@ from functools import partial
 from itertools import pairwise
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
+from exporting import check_onnx
 from fastai.callback.core import Callback
 from resuming import train_and_resume
 
@@ -22,10 +22,8 @@ from msca.learning.recipe import LossWeights, TrainingConfig
 from msca.learning.run import TrainingRun
 from msca.model.checkpoint import load_synthesizer
 from msca.model.folded import fold
-from msca.model.portable import PortableSynthesizer, export_program, write_onnx
 from msca.model.spade import GlobalBatchNorm2d
 from msca.model.synthesizer import SynthesizerConfig, build_synthesizer, find_variant
-from msca.pretrained.models import fold_spectral_norm
 from msca.pretrained.synthesizer import Synthesizer
 from msca.relatives.ablations import variant_recipe
 from msca.relatives.groupdnet import CGNorm, GroupDNetConfig
@@ -73,26 +71,13 @@ def test_trained_and_resumed_bit_by_bit(name, tmp_path):
     else: assert all('kl' not in row for row in rows)
 
 
-def scene_batch(b, h, w, eh, ew, seed=0):
-    "uint8 layout, exemplar and its labels, in squares of 16."
-    rng = np.random.default_rng(seed)
-    squares = lambda n, high, width, classes: rng.integers(0, classes, (n, high//16, width//16)).repeat(16, 1).repeat(16, 2).astype(np.uint8)
-    return dict(layout=squares(b, h, w, S+2), exemplar=rng.integers(0, 256, (b, eh, ew, 3)).astype(np.uint8), exemplar_layout=squares(b, eh, ew, 6))
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize('name', TOYS)
 def test_onnx_with_free_sides(name, tmp_path):
     "The ONNX graph agrees with the model for any batch and any sides, to 1e-4; with the options that change the graph."
     torch.manual_seed(0)
     config = replace(TOYS[name], init_gain=1., noise=1, padding='replicate', upsampling='bilinear', mean_color=True)
-    portable = PortableSynthesizer(fold_spectral_norm(build_synthesizer(name, config)).requires_grad_(False))
-    write_onnx(export_program(portable), portable, tmp_path/'model.onnx')
-    graph = onnxruntime.InferenceSession(str(tmp_path/'model.onnx'), providers=['CPUExecutionProvider'])
-    for sizes in ((1, 64, 64, 64, 64), (2, 48, 96, 112, 64), (3, 64, 160, 32, 48)):
-        inputs = scene_batch(*sizes)
-        with torch.no_grad(): wanted = portable(*map(torch.from_numpy, inputs.values())).numpy()
-        assert np.abs(graph.run(None, inputs)[0]-wanted).max() < 1e-4 < wanted.std()
+    check_onnx(build_synthesizer(name, config), tmp_path)
 
 
 def toy_synthesizer(name, size=32):

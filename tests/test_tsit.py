@@ -3,21 +3,18 @@ import json
 from dataclasses import replace
 from functools import partial
 
-import numpy as np
-import onnxruntime
 import pytest
 import torch
+from commanding import check_refused, mix_of, use_commands
+from exporting import check_onnx
 from resuming import train_and_resume
 
 from msca.base.labels import SCENE_LABELS, one_hot
-from msca.commands.cli import main
 from msca.data.datasets import ProceduralScenes
 from msca.learning.recipe import LossWeights, TrainingConfig
 from msca.learning.run import TrainingRun
-from msca.model.portable import PortableSynthesizer, export_program, write_onnx
 from msca.model.spade import GlobalBatchNorm2d
 from msca.model.synthesizer import SynthesizerConfig, build_synthesizer, find_variant, place_noise
-from msca.pretrained.models import fold_spectral_norm
 from msca.relatives.ablations import variant_recipe
 from msca.relatives.tsit import TSITConfig, fadain, feature_statistics
 
@@ -40,26 +37,13 @@ def test_trained_and_resumed_bit_by_bit(name, tmp_path):
     train_and_resume(partial(training, name=name), tmp_path, 9)
 
 
-def scene_batch(b, h, w, eh, ew, seed=0):
-    "uint8 layout, exemplar and its labels, in squares of 16."
-    rng = np.random.default_rng(seed)
-    squares = lambda n, high, width, classes: rng.integers(0, classes, (n, high//16, width//16)).repeat(16, 1).repeat(16, 2).astype(np.uint8)
-    return dict(layout=squares(b, h, w, S+2), exemplar=rng.integers(0, 256, (b, eh, ew, 3)).astype(np.uint8), exemplar_layout=squares(b, eh, ew, 6))
-
-
 @pytest.mark.parametrize('options', [dict(noise=1, padding='replicate', upsampling='bilinear', mean_color=True),
                                      *(pytest.param(o, marks=pytest.mark.slow) for o in (dict(finest=False, fadain='inside', widths=(8,)*7), {}))])
 def test_onnx_with_free_sides(options, tmp_path):
     "The ONNX graph agrees with the model for any batch and any sides, to 1e-4; with the options that change the graph."
     torch.manual_seed(0)
     model = build_synthesizer('tsit', replace(TOY, init_gain=1., **options))
-    portable = PortableSynthesizer(fold_spectral_norm(model.eval()).requires_grad_(False))
-    write_onnx(export_program(portable), portable, tmp_path/'model.onnx')
-    graph = onnxruntime.InferenceSession(str(tmp_path/'model.onnx'), providers=['CPUExecutionProvider'])
-    for sizes in ((1, 64, 64, 64, 64), (2, 48, 96, 112, 64), (3, 64, 160, 32, 48)):
-        inputs = scene_batch(*sizes)
-        with torch.no_grad(): wanted = portable(*map(torch.from_numpy, inputs.values())).numpy()
-        assert np.abs(graph.run(None, inputs)[0]-wanted).max() < 1e-4 < wanted.std()
+    check_onnx(model, tmp_path)
 
 
 @pytest.mark.parametrize('options', [{}, dict(fadain='inside', mean_color=True), dict(finest=False, widths=(8,)*8), dict(noise=2)])
@@ -124,23 +108,7 @@ def test_wrong_configurations(wrong):
 @pytest.mark.slow
 def test_every_command(tmp_path, capsys):
     "Train, paint, measure, compare, export; what steers attention or codes is refused in one line."
-    small = '--size 32 --batch-size 4 --parser-epochs 0 --warmup-epochs 1 --epochs 1,0 --discriminator-width 8 --device cpu'
-    data, out = tmp_path/'data', tmp_path/'out'
-    assert main(['scenes', '--n', '20', '--size', '64', '--out', str(data)]) == 0
-    for name in ('tsit', 'spade'): assert main(['train', '--procedural', '16', '--variant', name, *small.split(), '--out', str(tmp_path/name)]) == 0
-    layout, other = sorted((data/'labels').glob('*.png'))[:2]
-    photo, model = next((data/'images').glob(f'{other.stem}.*')), str(tmp_path/'tsit')
-    pair = ['--layout', str(layout), '--exemplar', str(photo), '--exemplar-layout', str(other), '--model', model]
-    assert main(['synth', *pair, '--out', str(out/'synth.png')]) == 0
-    assert main(['eval', '--data', str(data), '--model', model, '--tasks', 'mirroring', '--out', str(out/'report.json')]) == 0
-    both = [model, str(tmp_path/'spade')]
-    assert main(['compare', '--data', str(data), '--models', *both, '--tasks', 'mirroring', '--out', str(out/'compared')]) == 0
-    assert main(['export', '--model', model, '--out', str(out/'exported')]) == 0
-    capsys.readouterr()
-    assert main(['explain', *pair, '--out', str(out/'told')]) == 2
-    said = capsys.readouterr().err
-    assert "a 'tsit' model has no attention" in said and said.strip().count('\n') <= 1
-    assert main(['mix', '--layout', str(layout), '--style', f'*={photo}', '--exemplar-layout', f'{photo}={other}', '--model', model, '--out', str(out/'m.png')]) == 2
-    said = capsys.readouterr().err
-    assert 'no code for every class' in said and said.strip().count('\n') <= 1
+    given = use_commands('tsit', tmp_path)
+    check_refused(['explain', *given.pair, '--out', str(given.out/'told')], "a 'tsit' model has no attention", capsys)
+    check_refused(mix_of(given), 'no code for every class', capsys)
     assert json.loads((tmp_path/'tsit'/'config.json').read_text())['variant'] == find_variant('tsit').model.variant
