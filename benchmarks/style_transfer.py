@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from fastai.callback.core import Callback, CancelFitException
 from PIL import Image
-from torch.utils.data import Subset
+from torch.utils.data import ConcatDataset, Subset
 
 from msca import Synthesizer
 from msca.base.files import write_whole
@@ -62,15 +62,6 @@ def photos_by_kind(data, side):
     scenes = MixedScenes([SceneFolder(Path(data)/'siftflow')]).split(side)
     kinds = [kind_of(scenes[i]) for i in range(len(scenes))]
     return {kind: Subset(scenes, [i for i, k in enumerate(kinds) if k == kind]) for kind in KINDS}
-
-
-class Together:
-    "Several collections one after another."
-    def __init__(self, *parts): self.items = [(p, i) for p in parts for i in range(len(p))]
-    def __len__(self): return len(self.items)
-    def __getitem__(self, i):
-        part, k = self.items[i]
-        return part[k]
 
 
 class SaveAndShow(Callback):
@@ -129,7 +120,7 @@ def train(a):
     a.out.mkdir(parents=True, exist_ok=True)
     known, held_out = photos_by_kind(a.data, 'train'), photos_by_kind(a.data, 'val')
     print({side: {k: len(v) for k, v in d.items()} for side, d in dict(train=known, held_out=held_out).items()}, flush=True)
-    pairs = lambda d, **options: UnpairedPhotos(PhotoStore(d['day'], SIZE), PhotoStore(Together(d['dusk'], d['snow']), SIZE), a.seed, **options)
+    pairs = lambda d, **options: UnpairedPhotos(PhotoStore(d['day'], SIZE), PhotoStore(ConcatDataset([d['dusk'], d['snow']]), SIZE), a.seed, **options)
     dls = unpaired_loaders(pairs(known), pairs(held_out, flip=False), a.batch_size, a.seed)
     model = build_synthesizer('tsit', TSITConfig(len(SCENE_LABELS), content='photo', mean_color=True, content_weight=a.content), None)
     config = replace(style_transfer_recipe(SIZE, 10**6, a.batch_size), discriminator_width=32)  # half the authors', as the painter is smaller

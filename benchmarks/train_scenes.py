@@ -13,9 +13,9 @@ lies in pieces (`--piece`), so that files stay small enough to be carried: a ste
         --device cuda --crops 64 --piece 15 --minutes 9 --out RUN
 
 RUN/phase holds generator, average and discriminators of the last sample grid in half precision; `--phase` starts a new run from such a folder with fresh
-optimizers, so that a training goes on where its states cannot be kept. That of the shipped model is `benchmarks/phases/scenes-256`; of the one
-that is under way, `benchmarks/phases/compact-l` (its average alone), started with `--scratch compact-l --pretrain 400 --color 35 --chroma 12
---pixel .6`.
+optimizers, so that a training goes on where its states cannot be kept. That of the shipped model is `benchmarks/phases/scenes-256`. `benchmarks/phases/compact-l`
+(its average alone) is of a larger painter, trained with discriminators from the start (`--scratch compact-l --pretrain 400 --color 35 --chroma 12 --pixel .6`),
+which was given up at iteration 2840, as colors came too slowly; with `--reconstruct` the first iterations go without them.
 
 The whole way from random weights begins with attention pre-training, whose curve is RUN/pretrain.csv:
 
