@@ -406,13 +406,14 @@ def busy_cores(seconds=3):
 
 def measure(sizes, repeats, folder, only=None):
     "Everything, or processes alone."
+    threads_too = [1, 2] if (os.cpu_count() or 1)-busy_cores() > 1.5 else [1]  # threads that wait for each other beside other programs tell nothing
     (Path(folder)/'old').mkdir()
     old = earlier_source(Path(folder)/'old')
     sources = {**({BEFORE: old} if old and max(sizes) >= 256 else {}), 'new': ROOT}
     if only: return dict(processes=dict(processes=processes, app=app)[only](sources, max(1, repeats//2), folder))
     workers = {**({'2d49569': Worker('old', old)} if old else {}), 'plain': Worker('plain', ROOT),
                'float32': Worker('new', ROOT, 'float32'), 'auto': Worker('new', ROOT)}
-    jobs, two = {}, [1, 2] if (os.cpu_count() or 1)-busy_cores() > 1.5 else [1]  # threads that wait for each other beside other programs tell nothing
+    jobs = {}
     def take(name, size, forms=None, threads=1, n=repeats, batch=None):
         chosen = {k: w for k, w in workers.items() if forms is None or k in forms}
         key = f'{name}, {size}{f", batch {batch}" if batch else ""}, {threads} thread{"s" if threads > 1 else ""}'
@@ -420,7 +421,7 @@ def measure(sizes, repeats, folder, only=None):
         print(key, {k: (round(r['cpu'], 4), round(r['cpu_ratio'], 3)) for k, r in jobs[key].items()}, flush=True)
     for size in sizes:
         for name in ('encode', 'paint', 'synthesize'):
-            for threads in two if size == 256 else [1]: take(name, size, None, threads, n=max(1, repeats//max(1, size//256)))
+            for threads in threads_too if size == 256 else [1]: take(name, size, None, threads, n=max(1, repeats//max(1, size//256)))
     for name in ('encode', 'paint'): take(name, min(256, max(sizes)), batch=4, n=max(1, repeats//3))
     take('grid', min(sizes), ('2d49569', 'float32', 'auto'), n=max(1, repeats//3))
     take('parse', min(256, max(sizes)), ('2d49569', 'auto'))
