@@ -23,6 +23,7 @@ from trials import MEASURES, ROOT, interval, measure
 
 MODELS, SEEDS = ('msca', 'gap'), (0, 1)
 
+
 def recipe(n):
     "Options of `train_scenes.py` for so many iterations."
     return dict(scratch='compact', color=35, chroma=12, pixel=.6, average=.99, reconstruct=3*n//8, ramp=n//8, decay=f'{n//2},{n}', iterations=n)
