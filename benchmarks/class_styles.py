@@ -8,7 +8,8 @@
 `speed`: seconds of painting 256×256, in turn with msca's compact size, each as a module and folded for use, and of reading a photo with five
 classes in GroupDNet's two forms. CPU time of one thread, best of several, so that other programs on the
 machine count little.
-`parts`: the error where the exemplar shows a pixel's class and where it lacks it, on the same scenes; the first model is the reference.
+`parts`: the error where the exemplar shows a pixel's class and where it lacks it, on the same scenes; the first model is the reference. How much
+another exemplar, of another structure and in another style, changes a picture, and how much another training does (NAME-seed1 beside NAME).
 `control`: trained models on procedural scenes that they have not seen, or with --data on the photos of held_out.py's list and their first two
 exemplars. How much another exemplar of another structure changes a picture, and how much other noise does; how much a class's own exemplar
 changes the class and everything else; mCSD and mOCD with codes of photos (LPIPS on AlexNet), and the share of pixels whose class the
@@ -136,24 +137,30 @@ def control(name, scenes, alexnet, seed):
 @torch.inference_mode()
 def parts(name, scenes, reference):
     "Mean error of every scene, from 0 to 2, over pixels whose class the exemplar shows and over those whose class it lacks; with the paired difference from `reference`."
-    (truth, c1), (x2, c2), _ = map(tensors, scenes)
-    error = (load_painter(model_folder(name))[0](c1, x2, c2)-truth).abs().mean(1, keepdim=True)
+    (truth, c1), (x2, c2), (x3, c3) = map(tensors, scenes)
+    model = load_painter(model_folder(name))[0]
+    painted = model(c1, x2, c2)
+    error = (painted-truth).abs().mean(1, keepdim=True)
     shown = (c1*c2.amax((2, 3))[:, :, None, None]).sum(1, keepdim=True)
     rows = {part: ((error*where).sum((1, 2, 3))/where.sum((1, 2, 3))).tolist() for part, where in (('shown', shown), ('lacking', 1-shown))}
     found = {part: bootstrap_mean(row)._asdict() for part, row in rows.items()}
     if reference:
         for part, row in rows.items(): found[part]['difference'] = bootstrap_mean([a-b for a, b in zip(row, reference[part])])._asdict()
-    return found | dict(rows=rows)
+    return found | dict(rows=rows, painted=painted, another_exemplar=round(float((model(c1, x3, c3)-painted).abs().mean()), 4))
 
 
 def compared_parts(names, scenes):
-    "The two parts of every model; the first one is the reference. And how much of the layouts is lacking."
+    "The two parts of every model; the first one is the reference. How much another exemplar and another training change a picture, and how much of the layouts is lacking."
     (_, c1), (_, c2), _ = map(tensors, scenes)
-    found, reference = dict(lacking=round(float((c1*(1-c2.amax((2, 3))[:, :, None, None])).sum()/c1.sum()), 4)), None
+    found, reference, painted = dict(lacking=round(float((c1*(1-c2.amax((2, 3))[:, :, None, None])).sum()/c1.sum()), 4)), None, {}
     for name in names:
         row = parts(name, scenes, reference)
         reference = reference or row['rows']
-        found[Path(name).name] = {part: rounded(row[part]) for part in ('shown', 'lacking')}
+        short = Path(name).name
+        found[short] = {part: rounded(row[part]) for part in ('shown', 'lacking')} | dict(another_exemplar=row['another_exemplar'])
+        painted[short] = row['painted']
+        first = short.removesuffix('-seed1')
+        if first != short and first in painted: found[short]['another_training'] = round(float((painted[short]-painted[first]).abs().mean()), 4)
     return found
 
 
