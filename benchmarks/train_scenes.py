@@ -19,7 +19,7 @@ which was given up at iteration 2840, as colors came too slowly; with `--reconst
 
 The whole way from random weights begins with attention pre-training, whose curve is RUN/pretrain.csv:
 
-    python benchmarks/train_scenes.py --scratch compact-l --pretrain 400 --data $MSCA_DATA --perceptual-weights $WEIGHTS --out RUN
+    python benchmarks/train_scenes.py --scratch compact-l --pretrain 4000 --data $MSCA_DATA --perceptual-weights $WEIGHTS --out RUN
 
 `--procedural 3000 --parser PARSER` in place of `--data` takes procedural scenes, and a parser that knows nothing else: the recipe of `procedural-256`.
 
@@ -172,22 +172,6 @@ class Trainer:
         self.g_opt, self.d_opt = (torch.optim.Adam(m.parameters(), lr, betas=(.5, .99)) for m, lr in ((self.generator, a.lr), (self.discriminators, a.discriminator_lr)))
         self.strength = 1.  # of the adversarial terms, below 1 while they would exceed their share
 
-    def pretrain(self, n, lr=1e-3):
-        "Attention alone, for so many iterations of its own over crops and mirrored photos: with it features reach the target; the log's rows."
-        torch.manual_seed(self.a.seed)
-        pretrainer = AttentionPretrainer(self.generator).to(self.device)
-        loss, opt, rows = PretrainingLoss(pretrainer.targets), torch.optim.Adam(pretrainer.parameters(), lr, betas=(.5, .99)), []
-        for i in range(n):
-            opt.param_groups[0]['lr'] = lr*min(1, 2*(1-i/n))
-            x1, c1, x2, c2 = batch(self.store, i, self.a.seed+2, self.a.crops, self.device, ('crop', 'mirror'))
-            opt.zero_grad()
-            with self.autocast(): predicted = pretrainer(c1, x2, c2)
-            loss(predicted, x1).backward()
-            opt.step()
-            rows.append(loss.parts)
-        self.average.average.load_state_dict(self.generator.state_dict())
-        return rows
-
     def autocast(self): return torch.autocast(self.device.type, torch.bfloat16, enabled=self.a.precision == 'bfloat16')
 
     def judge(self, image, maps, onehot):
@@ -305,6 +289,46 @@ class Trainer:
         with self.autocast(): return recompute_batchnorm(self.average.average, ([c1, x2, c2] for _, c1, x2, c2 in drawn))
 
 
+class Pretraining:
+    "Attention alone, over crops and mirrored photos: with it features reach the target. An iteration takes a quarter of the other kind's time."
+    def __init__(self, trainer, n, lr=1e-3):
+        self.trainer, self.n, self.lr, self.iteration = trainer, n, lr, 0
+        torch.manual_seed(trainer.a.seed)
+        self.net = AttentionPretrainer(trainer.generator).to(trainer.device)
+        self.loss, self.opt = PretrainingLoss(self.net.targets), torch.optim.Adam(self.net.parameters(), lr, betas=(.5, .99))
+
+    def step(self):
+        "One iteration; the loss of every scale. The learning rate falls over the second half."
+        a = self.trainer.a
+        self.opt.param_groups[0]['lr'] = self.lr*min(1, 2*(1-self.iteration/self.n))
+        x1, c1, x2, c2 = batch(self.trainer.store, self.iteration, a.seed+2, a.crops, self.trainer.device, ('crop', 'mirror'))
+        self.opt.zero_grad()
+        with self.trainer.autocast(): predicted = self.net(c1, x2, c2)
+        self.loss(predicted, x1).backward()
+        self.opt.step()
+        self.iteration += 1
+        return self.loss.parts
+
+    @torch.no_grad()
+    def color(self, store, scale=2, n=32):
+        "PSNR in dB of the colors that a scale predicts for held-out photos from themselves, mirrored, as means of 8×8 cells."
+        found = []
+        self.net.eval()
+        for i in np.unique(np.linspace(0, len(store)-1, n).astype(int)):
+            x1, c1, x2, c2 = mirrored(store, int(i), self.trainer.device)
+            with self.trainer.autocast(): predicted = self.net(c1, x2, c2)[scale][:, :3].float()
+            cells = [F.adaptive_avg_pool2d(x, 8) for x in (predicted, x1)]
+            found.append(float(10*torch.log10(4/F.mse_loss(*cells))))
+        self.net.train()
+        return float(np.mean(found))
+
+    def state(self): return dict(net=self.net.state_dict(), opt=self.opt.state_dict(), iteration=self.iteration)
+
+    def load(self, state):
+        for k in ('net', 'opt'): getattr(self, k).load_state_dict(state[k])
+        self.iteration = state['iteration']
+
+
 @torch.no_grad()
 def sample_grid(trainer, store, seed, n=5):
     "Held-out layouts in the styles of held-out exemplars: photos above, label maps and true photos on the left, the mirrored truth as exemplar in the last column."
@@ -335,9 +359,9 @@ def stores(a):
     return [PhotoStore(photos.split(side), CROP, parser, cache=a.cache).prepare() for side in ('train', 'val')]
 
 
-def write_row(path, iteration, minutes, rows):
-    "Means of a few iterations into the log."
-    row = dict(iteration=iteration, minutes=round(minutes, 2)) | {k: float(f'{np.mean([r.get(k, 0.) for r in rows]):.4g}') for k in COLUMNS}
+def write_row(path, known, rows, columns):
+    "What is known, and means of a few iterations, into a log."
+    row = known | {k: float(f'{np.mean([r.get(k, 0.) for r in rows]):.4g}') for k in columns}
     new = not path.exists()
     with open(path, 'a', newline='') as f:
         w = csv.DictWriter(f, row)
@@ -403,7 +427,7 @@ def main():
     trainer = Trainer(a, train)
     if state := read_state(a.out): trainer.load(state)
     elif a.phase: trainer.start_phase(a.phase, a.fresh_discriminators)
-    elif a.pretrain: pretrain(a, trainer)
+    elif a.pretrain and not pretrain(a, trainer, valid): return
     with open(a.out/'settings.jsonl', 'a') as f:
         f.write(json.dumps({k: v if isinstance(v, (int, float, tuple)) else str(v) for k, v in vars(a).items()} | dict(iteration=trainer.iteration))+'\n')
     print(f'{len(train)} photos, {len(valid)} held out, from iteration {trainer.iteration}', flush=True)
@@ -453,14 +477,26 @@ def save_samples(a, trainer, valid):
     trainer.keep_phase(a.out/'phase')
 
 
-def pretrain(a, trainer):
-    "Pre-training, and its curve in pretrain.csv: means of ten iterations."
-    rows = trainer.pretrain(a.pretrain)
-    with open(a.out/'pretrain.csv', 'w', newline='') as f:
-        w = csv.DictWriter(f, ['iteration', *rows[0]])
-        w.writeheader()
-        for i in range(0, len(rows), 10): w.writerow(dict(iteration=i) | {k: f'{np.mean([r[k] for r in rows[i:i+10]]):.4g}' for k in rows[0]})
+def pretrain(a, trainer, valid):
+    """Whether pre-training is over; a run that is started again goes on from pretraining.pt. Its curve is pretrain.csv: means of ten iterations,
+    and every 200 the colors of held-out photos."""
+    work, kept, rows, stop, saved = Pretraining(trainer, a.pretrain), a.out/'pretraining.pt', [], [], time.time()
+    signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
+    if kept.exists(): work.load(torch.load(kept, weights_only=True, map_location='cpu'))
+    while work.iteration < a.pretrain and not stop:
+        rows.append(work.step())
+        if work.iteration % 10 == 0:
+            color = f'{work.color(valid):.2f}' if work.iteration % 200 == 0 or work.iteration == a.pretrain else ''
+            write_row(a.out/'pretrain.csv', dict(iteration=work.iteration, held_out_color=color), rows, rows[0])
+            rows = []
+        if stop or time.time()-saved > a.state_minutes*60:
+            with write_whole(kept) as part: torch.save(work.state(), part)
+            saved = time.time()
+    if stop: return False
+    trainer.average.average.load_state_dict(trainer.generator.state_dict())
     save_state(a, trainer)
+    kept.unlink(missing_ok=True)
+    return True
 
 
 def run(a, trainer, valid):
@@ -472,7 +508,7 @@ def run(a, trainer, valid):
         rows.append(trainer.step())
         if not all(map(np.isfinite, rows[-1].values())): raise SystemExit(f'iteration {trainer.iteration}: a loss is no longer a finite number; the last state is {a.out}/state.pt')
         if trainer.iteration % 10 == 0:
-            write_row(a.out/'log.csv', trainer.iteration, (time.time()-start)/60, rows)
+            write_row(a.out/'log.csv', dict(iteration=trainer.iteration, minutes=round((time.time()-start)/60, 2)), rows, COLUMNS)
             rows = []
         if trainer.iteration % a.sample_every == 0: save_samples(a, trainer, valid)
         if time.time()-saved > a.state_minutes*60:
