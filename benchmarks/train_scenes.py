@@ -291,7 +291,7 @@ class Trainer:
 
 class Pretraining:
     "Attention alone, over crops and mirrored photos: with it features reach the target. An iteration takes a quarter of the other kind's time."
-    def __init__(self, trainer, n, lr=1e-3):
+    def __init__(self, trainer, n, lr):
         self.trainer, self.n, self.lr, self.iteration = trainer, n, lr, 0
         torch.manual_seed(trainer.a.seed)
         self.net = AttentionPretrainer(trainer.generator).to(trainer.device)
@@ -380,6 +380,7 @@ def main():
     ap.add_argument('--scratch', choices=SHAPES, help='start from random weights of this shape, in place of --init')
     ap.add_argument('--variant', choices=['msca', 'gap'], default='msca', help='with --scratch: masked spatial-channel attention, or pooling in its place (default: msca)')
     ap.add_argument('--pretrain', type=int, default=0, metavar='N', help='iterations of attention pre-training before the first (default: 0)')
+    ap.add_argument('--pretrain-lr', type=float, default=2.5e-3, help='of these, until half of them are done (default: 2.5e-3)')
     ap.add_argument('--reconstruct', type=int, default=0, metavar='N', help='first iterations without discriminators (default: 0)')
     ap.add_argument('--reconstruct-lr', type=float, default=4e-4, help='of the generator in these (default: 4e-4)')
     ap.add_argument('--phase', type=Path, help='folder of a kept phase to start from, in place of --init')
@@ -480,7 +481,7 @@ def save_samples(a, trainer, valid):
 def pretrain(a, trainer, valid):
     """Whether pre-training is over; a run that is started again goes on from pretraining.pt. Its curve is pretrain.csv: means of ten iterations,
     and every 200 the colors of held-out photos."""
-    work, kept, rows, stop, saved = Pretraining(trainer, a.pretrain), a.out/'pretraining.pt', [], [], time.time()
+    work, kept, rows, stop, saved = Pretraining(trainer, a.pretrain, a.pretrain_lr), a.out/'pretraining.pt', [], [], time.time()
     signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
     if kept.exists(): work.load(torch.load(kept, weights_only=True, map_location='cpu'))
     while work.iteration < a.pretrain and not stop:
