@@ -23,7 +23,7 @@ from selenium.webdriver.support.ui import Select, WebDriverWait
 
 OUT = Path(__file__).parents[1]/'nbs'/'images'
 BOXES = 'sky=0,0,1,.45', 'mountain=.05,.2,.6,.6', 'water=0,.62,1,1', 'tree=.66,.15,.95,.75'
-LEARNED = 'coast', 'sunset'  # layout and photo
+LEARNED = 'countryside', 'dandelions'  # layout and photo
 BOTTOM = 'return Math.max(...[...document.querySelectorAll(".jp-OutputArea *")].filter(e => e.offsetParent).map(e => e.getBoundingClientRect().bottom))'
 
 

@@ -240,6 +240,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'msca.app.worker.Worker.wait': ('app.worker.html#worker.wait', 'msca/app/worker.py'),
                                  'msca.app.worker._Request': ('app.worker.html#_request', 'msca/app/worker.py'),
                                  'msca.app.worker.class_shares': ('app.worker.html#class_shares', 'msca/app/worker.py'),
+                                 'msca.app.worker.folder_name': ('app.worker.html#folder_name', 'msca/app/worker.py'),
                                  'msca.app.worker.one_line': ('app.worker.html#one_line', 'msca/app/worker.py'),
                                  'msca.app.worker.opening': ('app.worker.html#opening', 'msca/app/worker.py'),
                                  'msca.app.worker.shared_part': ('app.worker.html#shared_part', 'msca/app/worker.py')},

@@ -20,7 +20,7 @@ import torch
 import traitlets as T
 from PIL import Image, ImageOps
 
-from .worker import Exemplar, Learned, Look, Worker, class_shares
+from .worker import Exemplar, Learned, Look, Worker, class_shares, folder_name
 from ..base.labelmaps import read_map
 from ..base.labels import UNLABELLED, InputError, resize_labels
 from ..base.photos import check_sides, open_image
@@ -238,7 +238,7 @@ class Studio(T.HasTraits):
         name:str,  # of the exemplar, which was learned
     ) -> tuple:  # (name of a file, its bytes)
         "The model that has learned an exemplar, a checkpoint as `msca adapt` writes it, in a ZIP file."
-        (s, about), stem = self._adapted(name), re.sub(r'[^\w.-]+', '-', name)+'-model'
+        (s, about), stem = self._adapted(name), folder_name(name)
         with tempfile.TemporaryDirectory() as folder:
             self.adaptation().save_adapted(s, about, Path(folder)/stem)
             packed = Path(shutil.make_archive(f'{folder}/packed', 'zip', folder, stem))

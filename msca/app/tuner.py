@@ -5,10 +5,9 @@
 # %% auto #0
 __all__ = ['STEP', 'RENEW', 'time_left', 'Progress', 'SaveButton', 'PhotoTuner']
 
-# %% ../../nbs/635_app.tuner.ipynb #e7857c1d
+# %% ../../nbs/635_app.tuner.ipynb #8efff059
 import math
 import time
-from html import escape
 
 import anywidget
 import ipywidgets as W
@@ -17,6 +16,7 @@ from PIL import Image
 
 from .mixer import LayoutPicker, PhotoPicker, View, absence
 from .parts import LOOK, Message, Picture, png_bytes
+from .worker import folder_name
 
 # %% ../../nbs/635_app.tuner.ipynb #cc7cda37
 def time_left(
@@ -51,10 +51,15 @@ export default {render}
     label = T.Unicode('progress').tag(sync=True)  # what the bar is of
     text = T.Unicode().tag(sync=True)  # beside it
 
-# %% ../../nbs/635_app.tuner.ipynb #26457cc0
+# %% ../../nbs/635_app.tuner.ipynb #6f80dd36
 class SaveButton(anywidget.AnyWidget):
     "A button that asks for a file when it is pressed, and has the browser save it."
-    _css = LOOK
+    _css = LOOK+'''
+.msca-saver button { padding: 3px 12px; border-radius: 6px; font: inherit; font-size: 13px; cursor: pointer; background: none; color: var(--msca-accent);
+  border: 1px solid var(--msca-accent); }
+.msca-saver button:hover:enabled { background: var(--msca-accent); color: var(--msca-on-accent); } .msca-saver button:disabled { opacity: .5; }
+.msca-advice code { white-space: nowrap; }
+'''
     _esm = '''
 function render({model, el}) {
   const button = document.createElement('button')
@@ -98,7 +103,7 @@ export default {render}
         self.busy = False
         self.send(dict(name=name), [content])
 
-# %% ../../nbs/635_app.tuner.ipynb #8853dd1e
+# %% ../../nbs/635_app.tuner.ipynb #4ab926ba
 STEP, RENEW = .5, 4  # seconds of learning between two turns of others; between two pictures
 
 class PhotoTuner(View):
@@ -110,14 +115,14 @@ class PhotoTuner(View):
         self.photos, self.layout_picker, self.absent = PhotoPicker(studio, 'Photo to learn'), LayoutPicker(studio, 'Layout to try it on'), Message()
         self.button, self.progress = W.Button(), Progress(label='how much of the photo is learned')
         self.before, self.after, self.caption = Picture(), Picture(), W.HTML().add_class('msca-caption')
-        self.save, self.advice = SaveButton(self.pack, text='Save the model'), W.HTML().add_class('msca-caption')
+        self.save, self.advice = SaveButton(self.pack, text='Save the model'), W.HTML().add_class('msca-advice')
         self.learning, self.last, self.known, self.since = None, None, {}, None  # the photo that is learned now, the one that was last; photo → `Learned`
         titled = lambda title, picture: W.VBox([title, picture])
         pair = W.Box([titled(W.HTML('before').add_class('msca-caption'), self.before), titled(self.caption, self.after)]).add_class('msca-pair')
-        shown = W.VBox([pair, self.message, self.save, self.advice]).add_class('msca-frame').add_class('msca-shown')
+        shown = W.VBox([pair, self.message]).add_class('msca-frame').add_class('msca-shown')
         self.arrange('Pick a photo, and let the model learn it: for some seconds it is tuned to patches of that photo. It is a small step, seen in colors '
                      'first. Other photos are painted as before; in the tab Paint you can choose by which of the two models this one is.',
-                     [self.photos, W.HBox([self.button, self.progress]).add_class('msca-tools'), self.layout_picker, self.absent], [shown])
+                     [self.photos, W.HBox([self.button, self.progress]).add_class('msca-tools'), self.save, self.advice, self.layout_picker, self.absent], [shown])
         self.photos.gallery.observe(lambda _: self.change_photo(), 'picked')
         self.layout_picker.gallery.observe(lambda _: self.update(), 'picked')
         self.button.on_click(lambda _: self.stop() if self.learning else self.start())
@@ -155,7 +160,7 @@ class PhotoTuner(View):
         ids, name, learned = self.layout_picker.ids, self.photo, self.learned
         if learned is None: return
         def show(picture):
-            if self.photo == name: self.after.value, self.caption.value = png_bytes(picture), f'after {learned.iterations} iterations'
+            if self.photo == name: self.after.value, self.caption.value = png_bytes(picture), f"after {learned.iterations} iteration{'s'*(learned.iterations > 1)}"
         self.ask(lambda: self.studio.paint_learned(ids, name), show, view=(self, 'after'))
 
     def start(self):
@@ -205,7 +210,7 @@ class PhotoTuner(View):
         "How long it still takes, by what it took since the first step."
         self.since = self.since or (time.monotonic(), learned.share)
         took, made = time.monotonic()-self.since[0], learned.share-self.since[1]
-        return time_left(took/made*(1-learned.share)) if made > 0 else 'learning …'
+        return time_left(took/made*(1-learned.share)) if made > .05 else 'learning …'
 
     def pack(self):
         "Have the model saved that has learned the photo."
@@ -214,5 +219,6 @@ class PhotoTuner(View):
 
 def _advice(photo):
     "How a saved model is used."
-    model = f'<code>--model {escape(photo)}-model</code>'
-    return f'A ZIP file: unpack it, then <code>msca app</code> {model}, or <code>msca synth</code> {model} <code>--layout L.png --exemplar X.jpg</code>.'
+    words = lambda line: ' '.join(f'<code>{word}</code>' for word in line.split())
+    model = f'--model {folder_name(photo)}'
+    return f"A ZIP file: unpack it, then {words(f'msca app {model}')}, or {words(f'msca synth {model} --layout L.png --exemplar X.jpg')}."
