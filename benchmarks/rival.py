@@ -2,9 +2,9 @@
 
     python benchmarks/rival.py --data $MSCA_DATA --weights $MSCA_WEIGHTS --runs RUNS --iterations 400 --out results/rival.json
 
-All runs see the same samples per seed, pre-train as long, and end with learning rates that fall over the second half; a run that is there goes on. Their averages
-then paint held-out photos from themselves, mirrored. Differences are paired over photos, each photo's value being the mean of
-its two seeds; how far two seeds of one model lie apart stands beside them.
+All runs see the same samples per seed, pre-train as long, spend the first three eighths without discriminators, and end with learning rates that fall over the
+second half; a run that is there goes on. Their averages then paint held-out photos from themselves, mirrored. Differences are paired over photos, each photo's
+value being the mean of its two seeds; how far two seeds of one model lie apart stands beside them.
 """
 import argparse
 import json
@@ -22,7 +22,11 @@ from train_scenes import SIDE
 from trials import MEASURES, ROOT, interval, measure
 
 MODELS, SEEDS = ('msca', 'gap'), (0, 1)
-RECIPE = dict(scratch='compact', color=35, chroma=12, pixel=.6, average=.99)
+
+
+def recipe(n):
+    "Options of `train_scenes.py` for so many iterations."
+    return dict(scratch='compact', color=35, chroma=12, pixel=.6, average=.99, reconstruct=3*n//8, ramp=n//8, decay=f'{n//2},{n}', iterations=n)
 
 
 def train(a, variant, seed):
@@ -30,7 +34,7 @@ def train(a, variant, seed):
     folder = a.runs/f'{variant}-{seed}'
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder/'minutes.json').is_file():
-        options = dict(RECIPE, variant=variant, seed=seed, pretrain=a.pretrain, decay=f'{a.iterations//2},{a.iterations}', iterations=a.iterations, sample_every=a.iterations,
+        options = dict(recipe(a.iterations), variant=variant, seed=seed, pretrain=a.pretrain, sample_every=a.iterations,
                        data=a.data, perceptual_weights=f'{a.weights}/vgg19_small16x_fp16.npz', cache=a.cache or a.runs/'cache', out=folder)
         before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
         words = [x for k, v in options.items() for x in (f"--{k.replace('_', '-')}", str(v))]
@@ -68,7 +72,7 @@ def report(a, found, minutes):
     apart = {m: {k: interval(np.subtract(*(found[f'{m}, seed {s}'][k] for s in SEEDS))) for k in MEASURES} for m in MODELS}
     about = dict(command=f'python benchmarks/rival.py --data $MSCA_DATA --weights $MSCA_WEIGHTS --runs RUNS --iterations {a.iterations} --pretrain {a.pretrain} '
                          f'--photos {a.photos} --out results/{a.out.name}', seeds=SEEDS, date=time.strftime('%Y-%m-%d'), torch=torch.__version__,
-                 hardware='one thread of a shared CPU', photos=3*a.photos, networks_in_losses=['efficientnet-lite0', 'distilled_vgg19'], recipe=RECIPE,
+                 hardware='one thread of a shared CPU', photos=3*a.photos, networks_in_losses=['efficientnet-lite0', 'distilled_vgg19'], recipe=recipe(a.iterations),
                  data='SIFT Flow, LabelMe Facade, CamVid (trained on); SIFT Flow, LabelMe Facade, MSRC v2 (held out by place)')
     runs = {n: dict(minutes=minutes[n], means={k: interval(v) for k, v in rows.items()}) for n, rows in found.items()}
     difference = {k: interval(mean['msca'][k]-mean['gap'][k]) for k in MEASURES}

@@ -21,6 +21,8 @@ The whole way from random weights begins with attention pre-training, whose curv
 
     python benchmarks/train_scenes.py --scratch compact-l --pretrain 400 --data $MSCA_DATA --perceptual-weights $WEIGHTS --out RUN
 
+`--procedural 3000 --parser PARSER` in place of `--data` takes procedural scenes, and a parser that knows nothing else: the recipe of `procedural-256`.
+
 RUN/log.csv has a row of means for every ten iterations: `photos` and `painted` are the shares of pixels that the discriminator finds right,
 `share_X` the part that term X has among the lengths
 of the gradients at the painter's last layer. RUN/samples holds swaps of held-out scenes that a seed has chosen, RUN/averages the averaged model with each of them.
@@ -47,7 +49,7 @@ from safetensors.torch import load_file, save_file
 
 from msca.base.files import write_whole
 from msca.base.labels import SCENE_LABELS, colorize, one_hot
-from msca.data.datasets import MixedScenes, SceneFolder
+from msca.data.datasets import MixedScenes, ProceduralScenes, SceneFolder
 from msca.data.patches import nonoverlapping_boxes, random_box
 from msca.evidence.perceptual import lpips_network
 from msca.learning.backbones import load_backbone
@@ -329,7 +331,7 @@ def stores(a):
     "Training and held-out photos, parsed."
     if a.pack: return [PackedPhotos(a.pack, side) for side in ('train', 'val')]
     parser = load_segmenter(a.parser)[0].parse
-    photos = MixedScenes([SceneFolder(Path(a.data)/name) for name in FOLDERS])
+    photos = MixedScenes([SceneFolder(Path(a.data)/name) for name in FOLDERS]) if a.data else ProceduralScenes(a.procedural, SIDE, seed=1)
     return [PhotoStore(photos.split(side), CROP, parser, cache=a.cache).prepare() for side in ('train', 'val')]
 
 
@@ -347,6 +349,7 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     source = ap.add_mutually_exclusive_group(required=True)
     source.add_argument('--data', help='folder with the photo sets')
+    source.add_argument('--procedural', type=int, metavar='N', help='no photos, but so many procedural scenes, split by seed')
     source.add_argument('--pack', type=Path, help='photos packed by benchmarks/gpu_pack.py')
     ap.add_argument('--out', required=True, type=Path)
     ap.add_argument('--init', default=PRETRAINED/'scenes-256', help='checkpoint to start from')
