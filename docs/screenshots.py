@@ -23,6 +23,7 @@ from selenium.webdriver.support.ui import Select, WebDriverWait
 
 OUT = Path(__file__).parents[1]/'nbs'/'images'
 BOXES = 'sky=0,0,1,.45', 'mountain=.05,.2,.6,.6', 'water=0,.62,1,1', 'tree=.66,.15,.95,.75'
+LEARNED = 'countryside', 'dandelions'  # layout and photo
 BOTTOM = 'return Math.max(...[...document.querySelectorAll(".jp-OutputArea *")].filter(e => e.offsetParent).map(e => e.getBoundingClientRect().bottom))'
 
 
@@ -107,6 +108,12 @@ def main():
             typed.send_keys(box, Keys.ENTER)
             WebDriverWait(page, 120).until(lambda p: len(find(p, '.msca-frame-box')) == n)
         shoot(page, 'boxes')
+        press(page, '.lm-TabBar-tab', 'Learn')
+        WebDriverWait(page, 60).until(lambda p: [b for b in find(p, 'button') if b.text == 'Learn this photo'])
+        for name in LEARNED: next(b for b in find(page, f'.msca-gallery button[title={name}]') if b.is_displayed()).click()
+        press(page, 'button', 'Learn this photo')
+        WebDriverWait(page, 600).until(lambda p: [b for b in find(p, '.msca-progress') if b.text == 'learned'])
+        shoot(page, 'learn')
     with app('--model', 'groupdnet-128') as page:
         press(page, '.lm-TabBar-tab', 'Classes')
         time.sleep(5)

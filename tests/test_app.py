@@ -103,7 +103,7 @@ def test_a_model_of_other_classes_begins_with_a_blank_layout(other_model):
     from msca.model.segmenter import SceneSegmenter, SegmenterConfig, save_segmenter
     folder, kitchen = other_model
     save_segmenter(SceneSegmenter(SegmenterConfig(2, width=2)), kitchen, folder)
-    mixer, painter, explorer, _ = app_page(msca.commands.app.open_studio(str(folder))).children[1].children
+    mixer, painter, explorer, *_ = app_page(msca.commands.app.open_studio(str(folder))).children[1].children
     assert list(mixer.studio.layouts) == ['blank'] and all(view.picture.value for view in (mixer, painter, explorer))
     assert [name for name, *_ in painter.canvas.palette] == ['spoon', 'fork', 'unlabelled']
 
@@ -123,7 +123,7 @@ def loud(monkeypatch):
 def test_what_clicks_and_messages_do(loud):
     "Every button, gallery, upload and key of the page, through what a browser sends: each has an effect and raises nothing."
     from msca.app.page import Pulse, app_page
-    mixer, painter, explorer, _ = app_page(msca.commands.app.open_studio('procedural-128', 'cpu')).children[1].children
+    mixer, painter, explorer, *_ = app_page(msca.commands.app.open_studio('procedural-128', 'cpu')).children[1].children
     studio, tell = mixer.studio, lambda widget, *buffers, **message: widget._handle_custom_msg(message, list(buffers))
     n = len(studio.layouts)
     mixer.layout_picker.more.click()
@@ -294,6 +294,110 @@ def test_boxes_in_another_process(other_model, tmp_path, loud):
     view.undo.click()
     assert page.worker.wait() and view.canvas.boxes == [['sky', 0, 0, 1, .25]] and not view.undo.disabled
     page.close()
+
+
+@pytest.fixture
+def learning_studio():
+    "The shipped model and two scenes, at a size at which learning is quick."
+    from msca.app.studio import Studio
+    from msca.commands.app import _adaptation
+    from msca.data.render import procedural_scene
+    from msca.pretrained.synthesizer import Synthesizer
+    scenes = {name: procedural_scene(i, 64) for i, name in ((29, 'lake'), (37, 'shore'))}
+    return Studio(Synthesizer.load('procedural-128', device='cpu', quiet=True), scenes, scenes, size=64, adaptation=_adaptation)
+
+
+def test_a_photo_is_learned_in_another_process(learning_studio, tmp_path):
+    "One page learns and saves a model that any command can load; another page that asks in between gets what it always got."
+    import threading
+    import zipfile
+
+    from msca.app.process import RemoteStudio, serve_studio
+    from msca.base.labels import InputError
+    from msca.pretrained.synthesizer import Synthesizer
+    address, ready = str(tmp_path/'socket'), threading.Event()
+    threading.Thread(target=serve_studio, args=(lambda: learning_studio, address, b'key', ready.set), daemon=True).start()
+    assert ready.wait(30)
+    one, two = RemoteStudio(address, b'key'), RemoteStudio(address, b'key')
+    lake, before = one.layouts['lake'], {k: v.clone() for k, v in learning_studio.s.model.state_dict().items()}
+    plain = one.mix(lake, {'shore': 1})
+    counts = []
+    for _ in range(3):
+        told = one.learn('shore', 0)
+        counts.append(told.iterations)
+        assert two.mix(lake, {'shore': 1}) == plain and told.more and told.names == ['shore']
+    assert counts == [1, 2, 3] and one.can_learn and not learning_studio._models
+    painted, (name, content) = one.paint_learned(lake, 'shore'), one.learned_model('shore')
+    assert painted != plain and one.mix(lake, {'shore': 1}) == plain
+    with pytest.raises(InputError, match='has not been learned'): two.paint_learned(lake, 'shore')
+    assert all((v == before[k]).all() for k, v in learning_studio.s.model.state_dict().items())
+    assert name == 'shore-model.zip'
+    zipfile.ZipFile(io.BytesIO(content)).extractall(tmp_path)
+    loaded = Synthesizer.load(tmp_path/'shore-model', 'cpu', quiet=True)
+    again = loaded(lake, learning_studio._known['shore'].scene, size=0, exemplar_size=0)
+    assert np.abs(np.asarray(again, int)-np.asarray(painted, int)).max() <= 2
+    one.close()
+    two.close()
+
+
+def test_what_is_learned_goes_with_its_visitor(learning_studio, tmp_path):
+    "Nothing that a page has learned is kept when it is gone, also where it goes amid learning."
+    import gc
+    import threading
+    import weakref
+
+    from msca.app.process import RemoteStudio, serve_studio
+    address, ready, visits = str(tmp_path/'socket'), threading.Event(), []
+    visit = learning_studio.visit
+    def counted():
+        visits.append(weakref.ref(other := visit()))
+        return other
+    learning_studio.visit = counted
+    threading.Thread(target=serve_studio, args=(lambda: learning_studio, address, b'key', ready.set), daemon=True).start()
+    assert ready.wait(30)
+    page = RemoteStudio(address, b'key')
+    page.learn('shore', 0)
+    assert visits[0]()._models
+    page.close()
+    def gone():
+        gc.collect()
+        return visits[0]() is None
+    RemoteStudio(address, b'key').close()  # the loop that answers no longer holds the first page's job
+    wait(gone, 20)
+
+
+def test_a_file_name_of_a_learned_photo_is_harmless(learning_studio):
+    "Whatever the photo is called, the archive holds one folder with a plain name."
+    import zipfile
+    learning_studio._known['../é "a": b'] = learning_studio._known['shore']
+    learning_studio.learn('../é "a": b', 0)
+    name, content = learning_studio.learned_model('../é "a": b')
+    inside = zipfile.ZipFile(io.BytesIO(content)).namelist()
+    assert re.fullmatch(r'[\w.-]+-model\.zip', name) and '/' not in name and {i.split('/')[0] for i in inside} == {name[:-4]}
+    assert not any(i.startswith(('/', '..')) for i in inside)
+
+
+def test_the_tab_is_made_when_it_is_opened(learning_studio, loud):
+    "Until then it costs nothing; a photo that was learned there can be ticked in the painter."
+    from msca.app.page import app_page
+    tabs = app_page(learning_studio).children[1]
+    views = dict(zip(tabs.titles, tabs.children))
+    assert list(views) == ['Mix', 'Paint', 'Explore', 'Boxes', 'Learn'] and views['Learn'].children == ()
+    tabs.selected_index = 4
+    view, = views['Learn'].children
+    tabs.selected_index = 0
+    tabs.selected_index = 4
+    assert views['Learn'].children == (view,) and learning_studio.worker.wait() and view.before.value
+    view.button.click()
+    wait(lambda: view.learned)
+    view.button.click()
+    painter = views['Paint']
+    painter.photos.gallery.picked = [view.photo]
+    assert learning_studio.worker.wait() and not view.message.wrong and painter.learned.layout.display is None
+    painter.learned.value = True
+    assert learning_studio.worker.wait() and not painter.message.wrong
+    shown_now = Image.open(io.BytesIO(painter.picture.value)).convert('RGB')
+    assert shown_now == learning_studio.paint_learned(painter.canvas.array, view.photo)
 
 
 def test_a_callback_that_raises_is_seen_here_only(loud, capsys):
@@ -663,6 +767,39 @@ def test_pointing_shows_where_the_style_comes_from(page, studio):
     shows_another(page, 3, np.asarray(told.source_picture(row, col, 4), dtype=int))
 
 
+@needs_browser
+def test_a_photo_is_learned_stopped_and_saved(page, server, tmp_path):
+    "The bar moves, the picture after is renewed, Stop keeps it, and the model that is saved can be loaded."
+    import zipfile
+
+    from msca.pretrained.synthesizer import Synthesizer
+    page.execute_cdp_cmd('Browser.setDownloadBehavior', dict(behavior='allow', downloadPath=str(tmp_path)))
+    open_tab(page, 'Learn')
+    button = wait(lambda: next((b for b in find(page, 'button') if b.text == 'Learn this photo'), None))
+    pick(page, 'coast', 'day')
+    share = lambda: page.execute_script('return document.querySelector(".msca-progress progress").value')
+    assert share() == 0
+    wait(lambda: shown(page, 5) is not None)
+    button.click()
+    wait(lambda: share() > 0 and button.text == 'Stop')
+    first = share()
+    wait(lambda: share() > first)
+    button.click()
+    wait(lambda: button.text == 'Learn on' and 'iterations' in ' '.join(read(page, '.msca-caption')))
+    wait(lambda: (after := shown(page, 6)) is not None and after.shape == (256, 256, 3))
+    saver = wait(lambda: next((b for b in find(page, '.msca-saver button') if b.is_displayed()), None))
+    saver.click()
+    file = tmp_path/'day-model.zip'
+    wait(file.exists)
+    wait(lambda: saver.text == 'Save the model')
+    zipfile.ZipFile(file).extractall(tmp_path)
+    assert 'adapted to day' in Synthesizer.load(tmp_path/'day-model', 'cpu', quiet=True).notice
+    wait(lambda: '✓ day' in read(page, '.msca-gallery span'))
+    open_tab(page, 'Paint')
+    pick(page, 'day')
+    wait(lambda: any(e.is_displayed() and 'has learned this photo' in e.text for e in find(page, '.widget-checkbox')))
+
+
 IN_SIGHT = '''const e = [...document.querySelectorAll('.msca-shown')].find(e => e.offsetParent).querySelector('img').getBoundingClientRect()
 return e.top >= -1 && e.bottom <= innerHeight+1'''
 
@@ -672,7 +809,7 @@ return e.top >= -1 && e.bottom <= innerHeight+1'''
 def test_the_picture_stays_in_sight_at_every_width(page, width, height):
     page.execute_cdp_cmd('Emulation.setDeviceMetricsOverride', dict(width=width, height=height, deviceScaleFactor=2, mobile=width < 700))
     try:
-        for name in ('Mix', 'Paint', 'Explore', 'Boxes'):
+        for name in ('Mix', 'Paint', 'Explore', 'Boxes', 'Learn'):
             open_tab(page, name)
             assert page.execute_script('return document.documentElement.scrollWidth') <= width
             for part in (0, .5, 1):
@@ -739,7 +876,7 @@ def test_a_page_whose_process_is_gone_finds_it_out(page, server):
         if 'ipykernel' in ' '.join(p.cmdline()): p.kill()
     wait(lambda: 'The picture maker sleeps' in read(page, '.msca-banner')[0])
     find(page, '.msca-banner button')[0].click()
-    wait(lambda: len(find(page, '.msca-picture')) == 4 and all(shown(page, i) is not None for i in range(4)))
+    wait(lambda: len(find(page, '.msca-picture')) == 5 and all(shown(page, i) is not None for i in range(5)))
     assert read(page, '.msca-banner') == ['']
 
 

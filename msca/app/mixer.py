@@ -11,6 +11,7 @@ from html import escape
 
 import ipywidgets as W
 import numpy as np
+import traitlets as T
 from PIL import Image, ImageOps
 
 from .parts import FileButton, Gallery, Message, Picture, data_url, explained, heading, png_bytes, save_link
@@ -113,6 +114,7 @@ class PhotoPicker(View):
         super().__init__(studio)
         self.children = heading(title, self.upload), self.message, self.gallery
         studio.observe(lambda _: self._draw(), 'exemplars')
+        T.dlink((studio, 'learned'), (self.gallery, 'ticked'))
         self._draw()
 
     @property

@@ -18,6 +18,7 @@ from .explorer import AttentionExplorer
 from .mixer import StyleMixer
 from .painter import Painter
 from .parts import LOOK
+from .tuner import PhotoTuner
 
 # %% ../../nbs/650_app.page.ipynb #afec36df
 PAGE_LOOK = LOOK + '''
@@ -89,6 +90,11 @@ export default {render}
         self.on_msg(lambda _, message, __: self.send(dict(alive=message.get('alive', 0))))
 
 # %% ../../nbs/650_app.page.ipynb #7e712c8c
+def _fill(views, tabs, studio):
+    "Make the tab in which photos are learned when it is first opened: until then nobody waits for it."
+    opened = views[tabs.titles[tabs.selected_index]]
+    if opened is views.get('Learn') and not opened.children: opened.children = PhotoTuner(studio),
+
 def app_page(
     studio,  # a `Studio` or `RemoteStudio`
 ) -> W.VBox:
@@ -100,6 +106,8 @@ def app_page(
     views['Paint'] = Painter(studio)
     if studio.has_attention: views['Explore'] = AttentionExplorer(studio)
     views['Boxes'] = BoxPainter(studio)
+    if studio.can_learn: views['Learn'] = W.VBox()
     tabs = W.Tab(list(views.values()), titles=tuple(views))
+    tabs.observe(lambda _: _fill(views, tabs, studio), 'selected_index')
     studio.worker.wait()  # what changes while a browser is still opening the page could be missed
     return W.VBox([head, tabs, foot, Pulse()]).add_class('msca-page')

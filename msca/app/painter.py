@@ -157,13 +157,16 @@ class Painter(View):
         self.canvas.width = BRUSH*min(self.canvas.size)
         self.layout_picker.gallery.least, self.layout_picker.gallery.picked = 0, []
         self.picture, self.save, self.opened, self.absent = Picture(), W.HTML().add_class('msca-save'), Message(), Message()
+        self.learned = W.Checkbox(description='painted by the model that has learned this photo', indent=False, layout=W.Layout(width='auto', display='none'))
         self.upload = FileButton(self.receive, text='Open a label map', title='a PNG of class ids, or painted in these colors')
         self.keep = W.Button(description='Keep', tooltip='put this layout among those of all tabs')
         shown = W.VBox([self.picture, self.message, self.save]).add_class('msca-frame').add_class('msca-shown')
         self.arrange('Choose a class, and paint what should be where; the picture follows, in the style of the photo that you pick.',
-                     [heading('Layout', self.upload, self.keep), self.opened, self._tools(), self.canvas, self.absent, self.photos, self.layout_picker], [shown])
+                     [heading('Layout', self.upload, self.keep), self.opened, self._tools(), self.canvas, self.absent, self.learned, self.photos, self.layout_picker], [shown])
         self.layout_picker.gallery.observe(lambda _: self._start_from(), 'picked')
-        self.photos.gallery.observe(lambda _: self.update(), 'picked')
+        self.photos.gallery.observe(lambda _: self._change_photo(), 'picked')
+        studio.observe(lambda _: self._offer_learned(), 'learned')
+        self.learned.observe(lambda _: self.update(), 'value')
         self.canvas.observe(lambda _: self.update(), 'ids')
         self.keep.on_click(lambda _: self.keep_layout())
         self.update()
@@ -194,9 +197,10 @@ class Painter(View):
     def update(self):
         "Ask for the picture of what is on the canvas."
         ids, name = self.canvas.array, self.photos.names[0]
+        learned = self.learned.value and name in self.studio.learned
         def paint(draft):
             if (ids == UNLABELLED).all(): raise InputError('the layout is empty: choose a class and paint')
-            return ids, self.studio.mix(ids, {name: 1}, draft)
+            return ids, self.studio.paint_learned(ids, name, draft) if learned else self.studio.mix(ids, {name: 1}, draft)
         self.absent.say(absence(self.photos.missing(ids)))
         self.picture.alt = f'what is painted, in the style of {name}'
         self.ask_picture(paint, self._show)
@@ -209,6 +213,14 @@ class Painter(View):
             self.save.value = save_link(layout, 'layout.png', 'Save layout')+save_link(picture, 'picture.png', 'Save picture')
             self.save.remove_class('msca-stale')
         else: self.save.add_class('msca-stale')
+
+    def _offer_learned(self):
+        "Where the photo was learned, its model can paint."
+        self.learned.layout.display = None if self.photos.names[0] in self.studio.learned else 'none'
+
+    def _change_photo(self):
+        self._offer_learned()
+        self.update()
 
     def _start_from(self):
         "Put the layout that was clicked on the canvas."

@@ -153,10 +153,11 @@ class Gallery(anywidget.AnyWidget):
     _esm = '''
 function render({model, el}) {
   el.classList.add('msca-gallery')
+  const said = name => model.get('ticked').includes(name) ? '✓ ' + name : name
   const mark = () => [...el.children].forEach(b => b.setAttribute('aria-pressed', model.get('picked').includes(b.title)))
   const button = ([name, source]) => {
     const b = document.createElement('button'), im = new Image(), label = document.createElement('span')
-    im.src = source; im.alt = model.get('kind'); label.textContent = name
+    im.src = source; im.alt = model.get('kind'); label.textContent = said(name)
     b.title = name; b.type = 'button'; b.append(im, label); b.onclick = () => model.send({pick: name})
     return b
   }
@@ -164,17 +165,19 @@ function render({model, el}) {
     if (el.children.length !== model.get('items').length) el.replaceChildren(...model.get('items').map(button))
     else model.get('items').forEach(([name, source], i) => {  // the same buttons keep the keyboard's focus
       const b = el.children[i]
-      b.title = name; b.lastChild.textContent = name; b.firstChild.src = source; b.onclick = () => model.send({pick: name})
+      b.title = name; b.lastChild.textContent = said(name); b.firstChild.src = source; b.onclick = () => model.send({pick: name})
     })
     mark()
   }
-  model.on('change:items', draw); model.on('change:picked', mark); draw()
+  const rename = () => model.get('items').forEach(([name], i) => { el.children[i].lastChild.textContent = said(name) })
+  model.on('change:items', draw); model.on('change:picked', mark); model.on('change:ticked', rename); draw()
 }
 export default {render}
 '''
     items = T.List().tag(sync=True)  # [name, address of a picture]
     kind = T.Unicode('picture').tag(sync=True)  # what each picture is of, said before its name
     picked = T.List(T.Unicode()).tag(sync=True)  # names
+    ticked = T.List(T.Unicode()).tag(sync=True)  # names with a tick before them
     least = T.Int(1)  # how many must be picked
     most = T.Int(1)  # how many can be picked
 

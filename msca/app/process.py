@@ -16,12 +16,14 @@ import numpy as np
 import traitlets as T
 from PIL import Image
 
-from .worker import Look, Worker, one_line
+from .worker import Learned, Look, Worker, one_line
 from ..base.labels import InputError
 
 # %% ../../nbs/604_app.process.ipynb #fb65f5a8
-ASKED = 'mix', 'paint_classes', 'look', 'draw_layout', 'lay_out', 'open_layout', 'open_photo'  # what a page can ask for
-_TOLD = 'label_set', 'size', 'draft', 'about', 'has_codes', 'has_distribution', 'has_attention', 'layouts', 'exemplars'  # what it is told when it connects
+ASKED = ('mix', 'paint_classes', 'look', 'learn', 'paint_learned', 'learned_model', 'draw_layout', 'lay_out', 'open_layout',
+         'open_photo')  # what a page can ask for
+_TOLD = ('label_set', 'size', 'draft', 'about', 'has_codes', 'has_distribution', 'has_attention', 'can_learn', 'layouts',
+         'exemplars')  # what it is told when it connects
 
 def _answer(connection, studio, turns):
     "Answer one page until it is gone."
@@ -69,6 +71,7 @@ class RemoteStudio(T.HasTraits):
     "A `Studio` in another process, as views know it."
     layouts = T.Dict()  # name → uint8 h×w ids of the model's label set
     exemplars = T.Dict()  # name → `Exemplar`
+    learned = T.List()  # names of the exemplars that were learned
 
     def __init__(self,
         address:str,  # of the model process's socket
@@ -112,6 +115,18 @@ class RemoteStudio(T.HasTraits):
     def look(self, ids:np.ndarray, name:str, at:tuple, scale:int, slot:int=None) -> Look:
         "Where the style of a pixel comes from, or what a slot does, as in `Studio`."
         return self._ask('look', ids, name, at, scale, slot)
+
+    def learn(self, name:str, seconds:float=1) -> Learned:
+        "Tune a copy of the model to an exemplar for a while, as in `Studio`."
+        return self._ask('learn', name, seconds)
+
+    def paint_learned(self, ids:np.ndarray, name:str, draft:bool=False) -> Image.Image:
+        "The layout in the style of an exemplar that was learned, as in `Studio`."
+        return self._ask('paint_learned', ids, name, draft)
+
+    def learned_model(self, name:str) -> tuple:
+        "The model that has learned an exemplar, as in `Studio`."
+        return self._ask('learned_model', name)
 
     def draw_layout(self, seed:int) -> tuple:
         "A procedural layout, as in `Studio`."

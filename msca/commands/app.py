@@ -79,6 +79,11 @@ def run_data(
         if data: return dict(data=data, format=saved.get('format'), palette=saved.get('palette'))
     return {}
 
+def _adaptation():
+    "What learns a photo; imported when somebody wants that."
+    from msca.pretrained import adaptation
+    return adaptation
+
 def open_studio(
     model=None,  # what was given for `--model`
     device:str='auto',  # and for `--device`
@@ -91,11 +96,11 @@ def open_studio(
     with lasting_imports(): from msca.app.studio import Studio
     s = open_model(model, device, precision=precision)
     known = dict(data=data, format=format, palette=palette) if data else run_data(model) if model and os.path.isdir(model) else {}
-    if not known: return Studio(s, *demo_scenes(s))
-    try: return Studio(s, *own_scenes(s=s, **known))
+    if not known: return Studio(s, *demo_scenes(s), adaptation=_adaptation)
+    try: return Studio(s, *own_scenes(s=s, **known), adaptation=_adaptation)
     except InputError:
         if data: raise
-        return Studio(s, *demo_scenes(s))  # the run's data are no longer what they were
+        return Studio(s, *demo_scenes(s), adaptation=_adaptation)  # the run's data are no longer what they were
 
 def page():  # a widget
     "What `msca app` shows: widgets that ask the model's process."
