@@ -44,7 +44,7 @@ from msca.relatives.tsit import TSITConfig
 SIZE, KINDS = 128, ('day', 'dusk', 'snow')
 
 
-def kind_of(scene):
+def look_of(scene):
     "'day', 'dusk', 'snow' or None, by colors of sky and ground."
     ids = np.asarray(Image.fromarray(scene.labels).resize((64, 64), Image.Resampling.NEAREST))
     lab = rgb_to_lab(np.asarray(scene.image.resize((64, 64))))
@@ -52,9 +52,15 @@ def kind_of(scene):
     if min(sky.sum(), (~sky).sum()) < 200: return None
     (_, sky_a, sky_b), (ground_light, _, _) = lab[sky].mean(0), lab[~sky].mean(0)
     white = ((lab[..., 0] > 70) & (np.hypot(lab[..., 1], lab[..., 2]) < 12))[~sky].mean()
-    if white > .3: return 'snow' if (ids == SCENE_LABELS.index('mountain')).mean() > .15 else None
+    if white > .3: return 'snow'
     if sky_a > 2 and sky_b > 8 and ground_light < 45: return 'dusk'
     return 'day' if sky_b < -5 and ground_light > 35 and white < .1 else None
+
+
+def kind_of(scene):
+    "The look of a photo; white ground counts as snow where there are mountains, and not where it may be a beach or a street."
+    look = look_of(scene)
+    return None if look == 'snow' and (scene.labels == SCENE_LABELS.index('mountain')).mean() < .15 else look
 
 
 def photos_by_kind(data, side):
@@ -175,7 +181,7 @@ def told(picture, content, style, other, lpips):
     light = [rgb_to_lab(np.asarray(x))[..., 0].ravel() for x in (picture, square(content))]
     near = [np.linalg.norm(look(picture)-look(square(s))) for s in (style, other)]
     return dict(color=near[0], nearer_to_its_style=float(near[0] < near[1]), lightness=float(np.corrcoef(*light)[0, 1]), lpips_content=lpips(picture, square(content)),
-                is_of_the_kind=float(kind_of(Scene(picture, resize_labels(content.labels, (SIZE, SIZE)))) == kind_of(style)))
+                is_of_the_kind=float(look_of(Scene(picture, resize_labels(content.labels, (SIZE, SIZE)))) == look_of(style)))
 
 
 def measure(a):
