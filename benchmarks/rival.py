@@ -49,7 +49,7 @@ def main():
     for name in ('runs', 'out'): ap.add_argument(f'--{name}', required=True, type=Path)
     ap.add_argument('--cache', type=Path, help='folder for decoded photos (default: in RUNS)')
     ap.add_argument('--iterations', type=int, default=400)
-    ap.add_argument('--pretrain', type=int, default=150, help='iterations of attention pre-training (default: 150)')
+    ap.add_argument('--pretrain', type=int, default=600, help='iterations of attention pre-training (default: 600)')
     ap.add_argument('--photos', type=int, default=25, help='held-out photos of each of three sets (default: 25)')
     a = ap.parse_args()
     warnings.simplefilter('ignore')

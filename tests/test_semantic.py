@@ -1,6 +1,9 @@
 "Training against the semantic discriminator: what gets gradients, what a state holds, resumed bit by bit; the recipe `scenes`; starting from another model."
+import csv
 import json
+import os
 import shutil
+import signal
 import sys
 from contextlib import nullcontext
 from copy import deepcopy
@@ -271,22 +274,44 @@ def test_a_phase_starts_again_from_half_precision(tmp_path):
     with torch.no_grad(): assert torch.equal(other.generator(c, x, c), other.average.average(c, x, c))
 
 
-def test_pretraining_moves_attention_alone():
-    "Features come nearer to the target's; what paints stays; the average starts where the generator is."
+def test_pretraining_moves_attention_alone(tmp_path):
+    "Features come nearer to the target's; what paints stays; stopped and started again it ends with the same weights, and the average starts there."
     sys.path.insert(0, str(Path(__file__).parents[1]/'benchmarks'))
-    from train_scenes import Trainer
-    torch.manual_seed(0)
-    painter, rng = build_synthesizer('msca', TOY), np.random.default_rng(0)
+    import train_scenes
+    rng = np.random.default_rng(0)
     ids = np.repeat(np.repeat(rng.integers(0, S, (9, 9), np.uint8), 32, 0), 32, 1)
-    photo = rng.integers(0, 256, (S, 3), np.uint8)[ids]
-    trainer = SimpleNamespace(generator=painter, store=[(photo, ids, ids)], average=SimpleNamespace(average=deepcopy(painter)), device='cpu', autocast=nullcontext,
-                              a=SimpleNamespace(seed=0, crops=2))
-    before = {k: v.clone() for k, v in painter.state_dict().items()}
-    rows = Trainer.pretrain(trainer, 16, 1e-2)
-    first, last = (np.mean([sum(r.values()) for r in some]) for some in (rows[:4], rows[-4:]))
-    moved = {k.split('.')[0] for k, v in painter.named_parameters() if not torch.equal(v, before[k])}
-    assert last < .9*first and moved == {'image_pyramid', 'label_pyramid', 'attention'}
-    for k, v in trainer.average.average.state_dict().items(): assert torch.equal(v, painter.state_dict()[k])
+    store = [(rng.integers(0, 256, (S, 3), np.uint8)[ids], ids, ids)]
+
+    def pretrained(name, stop_at=None):
+        torch.manual_seed(0)
+        painter = build_synthesizer('msca', TOY)
+        folder, before = tmp_path/name, {k: v.clone() for k, v in painter.named_parameters()}
+        folder.mkdir(exist_ok=True)
+        a = SimpleNamespace(seed=0, crops=2, pretrain=20, pretrain_lr=1e-2, out=folder, state_minutes=9, piece=0)
+        trainer = SimpleNamespace(generator=painter, store=store, average=SimpleNamespace(average=deepcopy(painter)), device='cpu', autocast=nullcontext, a=a, iteration=0,
+                                  state=painter.state_dict)
+        with pytest.MonkeyPatch.context() as changed:
+            step = train_scenes.Pretraining.step
+            def stopping(work):
+                told = step(work)
+                if work.iteration == stop_at: os.kill(os.getpid(), signal.SIGTERM)
+                return told
+            changed.setattr(train_scenes.Pretraining, 'step', stopping)
+            done = train_scenes.pretrain(a, trainer, store)
+        return done, trainer, {k.split('.')[0] for k, v in painter.named_parameters() if not torch.equal(v, before[k])}
+
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        done, trainer, moved = pretrained('through')
+        assert not pretrained('stopped', 13)[0] and (tmp_path/'stopped'/'pretraining.pt').exists()
+        again = pretrained('stopped')
+    finally: signal.signal(signal.SIGTERM, handler)
+    assert done and again[0] and moved == {'image_pyramid', 'label_pyramid', 'attention'} and not (tmp_path/'stopped'/'pretraining.pt').exists()
+    whole = trainer.generator.state_dict()
+    for model in (trainer.average.average, again[1].generator, again[1].average.average): assert all(torch.equal(v, whole[k]) for k, v in model.state_dict().items())
+    rows = list(csv.DictReader((tmp_path/'through'/'pretrain.csv').open()))
+    first, last = (sum(float(row[f'pretrain_{k}']) for k in range(5)) for row in rows)
+    assert last < .9*first and rows[0]['held_out_color'] == '' and 5 < float(rows[1]['held_out_color']) < 40
 
 
 def test_label_mix_asks_nothing_of_a_judge_that_sees_every_pixel_alone():

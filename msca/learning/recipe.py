@@ -88,8 +88,8 @@ class TrainingConfig(Configuration):
     def scenes(cls) -> 'TrainingConfig':
         "For pictures one can look at: patches from photos of the size itself, judged by class on a frozen network."
         weights = LossWeights(adversarial=.7, feature_matching=0., perceptual=5., l1=0., color=35., chroma=12., pixel=.6)
-        return cls(size=256, half_crops=True, epochs=(20, 20), lr=2e-4, discriminator_lr=4e-4, lr_decay=.25, betas=(.5, .99),
-                   losses=weights, discriminator='semantic', adversarial_ramp=300, ema_decay=.998, perceptual='vgg16', channels_last=True)
+        return cls(size=256, half_crops=True, pretrain_epochs=10, pretrain_lr=2.5e-3, epochs=(20, 20), lr=2e-4, discriminator_lr=4e-4, lr_decay=.25,
+                   betas=(.5, .99), losses=weights, discriminator='semantic', adversarial_ramp=300, ema_decay=.998, perceptual='vgg16', channels_last=True)
 
     @property
     def patch(self) -> int:
