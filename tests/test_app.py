@@ -785,7 +785,7 @@ def test_a_photo_is_learned_stopped_and_saved(page, server, tmp_path):
     first = share()
     wait(lambda: share() > first)
     button.click()
-    wait(lambda: button.text == 'Learn on' and 'iterations' in ' '.join(read(page, '.msca-caption')))
+    wait(lambda: button.text == 'Continue' and 'iterations' in ' '.join(read(page, '.msca-caption')))
     wait(lambda: (after := shown(page, 6)) is not None and after.shape == (256, 256, 3))
     saver = wait(lambda: next((b for b in find(page, '.msca-saver button') if b.is_displayed()), None))
     saver.click()

@@ -114,7 +114,7 @@ class PhotoPicker(View):
         super().__init__(studio)
         self.children = heading(title, self.upload), self.message, self.gallery
         studio.observe(lambda _: self._draw(), 'exemplars')
-        T.dlink((studio, 'learned'), (self.gallery, 'ticked'))
+        T.dlink((studio, 'learned'), (self.gallery, 'ticked'), list)
         self._draw()
 
     @property

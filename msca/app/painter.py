@@ -157,7 +157,7 @@ class Painter(View):
         self.canvas.width = BRUSH*min(self.canvas.size)
         self.layout_picker.gallery.least, self.layout_picker.gallery.picked = 0, []
         self.picture, self.save, self.opened, self.absent = Picture(), W.HTML().add_class('msca-save'), Message(), Message()
-        self.learned = W.Checkbox(description='painted by the model that has learned this photo', indent=False, layout=W.Layout(width='auto', display='none'))
+        self.learned = W.Checkbox(description='paint with the model that has learned this photo', indent=False, layout=W.Layout(width='auto', display='none'))
         self.upload = FileButton(self.receive, text='Open a label map', title='a PNG of class ids, or painted in these colors')
         self.keep = W.Button(description='Keep', tooltip='put this layout among those of all tabs')
         shown = W.VBox([self.picture, self.message, self.save]).add_class('msca-frame').add_class('msca-shown')
@@ -165,7 +165,7 @@ class Painter(View):
                      [heading('Layout', self.upload, self.keep), self.opened, self._tools(), self.canvas, self.absent, self.learned, self.photos, self.layout_picker], [shown])
         self.layout_picker.gallery.observe(lambda _: self._start_from(), 'picked')
         self.photos.gallery.observe(lambda _: self._change_photo(), 'picked')
-        studio.observe(lambda _: self._offer_learned(), 'learned')
+        studio.observe(lambda _: self._change_learned(), 'learned')
         self.learned.observe(lambda _: self.update(), 'value')
         self.canvas.observe(lambda _: self.update(), 'ids')
         self.keep.on_click(lambda _: self.keep_layout())
@@ -194,13 +194,18 @@ class Painter(View):
         "Offer undoing and redoing where there is something to undo and redo."
         self.undo.disabled, self.redo.disabled = (not n for n in self.canvas.steps)
 
+    @property
+    def iterations(self):
+        "Of the learned model that is to paint; None: the model as it was paints."
+        return self.studio.learned.get(self.photos.names[0]) if self.learned.value else None
+
     def update(self):
         "Ask for the picture of what is on the canvas."
         ids, name = self.canvas.array, self.photos.names[0]
-        learned = self.learned.value and name in self.studio.learned
+        learned = self.painted_by = self.iterations
         def paint(draft):
             if (ids == UNLABELLED).all(): raise InputError('the layout is empty: choose a class and paint')
-            return ids, self.studio.paint_learned(ids, name, draft) if learned else self.studio.mix(ids, {name: 1}, draft)
+            return ids, self.studio.paint_learned(ids, name, draft) if learned is not None else self.studio.mix(ids, {name: 1}, draft)
         self.absent.say(absence(self.photos.missing(ids)))
         self.picture.alt = f'what is painted, in the style of {name}'
         self.ask_picture(paint, self._show)
@@ -217,6 +222,11 @@ class Painter(View):
     def _offer_learned(self):
         "Where the photo was learned, its model can paint."
         self.learned.layout.display = None if self.photos.names[0] in self.studio.learned else 'none'
+
+    def _change_learned(self):
+        "A photo was learned, or learned further, or was dropped for others."
+        self._offer_learned()
+        if self.iterations != self.painted_by: self.update()
 
     def _change_photo(self):
         self._offer_learned()

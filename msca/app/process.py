@@ -71,7 +71,7 @@ class RemoteStudio(T.HasTraits):
     "A `Studio` in another process, as views know it."
     layouts = T.Dict()  # name → uint8 h×w ids of the model's label set
     exemplars = T.Dict()  # name → `Exemplar`
-    learned = T.List()  # names of the exemplars that were learned
+    learned = T.Dict()  # names of the exemplars that were learned → iterations
 
     def __init__(self,
         address:str,  # of the model process's socket

@@ -95,6 +95,14 @@ def _can_adapt(s):
     net = getattr(s.segmenter, '__self__', None)
     return isinstance(getattr(s.model, 'generator', None), SPADEGenerator) and isinstance(net, SceneSegmenter) and net.config.network == 'squeezenet'
 
+def _limits(scene, side, size):
+    "What limits what can be learned of a photo, one line; empty where nothing does."
+    names, said = scene.label_set.classes, []
+    if side < size: said.append(f'the photo is smaller than the model paints ({side} pixels, not {size}) and was enlarged; its blur would be learned')
+    if np.isin(scene.labels, [i for i, n in enumerate(names) if n != 'other']).mean() < .5: said.append(
+        "most of it is not recognized; another photo, or 'msca adapt --labels', would teach more")
+    return '; '.join(said)
+
 class _Read:
     "An exemplar that was read: its scene, and its style vectors once somebody has asked for them."
     def __init__(self, scene): self.scene, self.scales = scene, None
@@ -103,7 +111,7 @@ class Studio(T.HasTraits):
     "A model with layouts and exemplars to choose from; its methods are for jobs of its worker."
     layouts = T.Dict()  # name → uint8 h×w ids of the model's label set
     exemplars = T.Dict()  # name → `Exemplar`
-    learned = T.List()  # names of the exemplars that were learned
+    learned = T.Dict()  # names of the exemplars that were learned → iterations
 
     def __init__(self,
         s,  # a `Synthesizer`
@@ -138,12 +146,12 @@ class Studio(T.HasTraits):
         other.layouts, other.exemplars = self.layouts, self.exemplars
         return other
 
-    def _keep(self, name, scene):
-        "Keep an exemplar under a name; what views are told of it."
+    def _keep(self, name, scene, side=None):
+        "Keep an exemplar under a name; what views are told of it. Where it was uploaded, `side` is the short side of the file."
         self._known[name] = _Read(scene)
         picture = scene.image.convert('RGB')
         picture.thumbnail((_THUMB, _THUMB))
-        return Exemplar(picture, class_shares(scene.labels))
+        return Exemplar(picture, class_shares(scene.labels), side is not None, _limits(scene, side or self.size, self.size))
 
     def read_layout(self,
         layout,  # path, PIL image, array or scene
@@ -289,10 +297,10 @@ class Studio(T.HasTraits):
         file:dict,  # name and content
     ) -> tuple:  # (name, `Exemplar`)
         "Read a photo that was uploaded, and keep it."
-        with uploaded(file) as path: scene = self.read_exemplar(path)
+        with uploaded(file) as path: scene, side = self.read_exemplar(path), min(open_image(path).size)
         name = Path(file['name']).stem[:20]
         while name in self._known: name += '′'
-        return name, self._keep(name, scene)
+        return name, self._keep(name, scene, side)
 
     def _style(self, name):
         "An exemplar's style vectors; encoded once."
@@ -313,11 +321,12 @@ class Studio(T.HasTraits):
         return tensor_to_image((s or self.s).painter.paint(onehot, self._style(name), mask)[0, :, :h, :w])
 
     def _begin(self, name):
-        "Read an exemplar to learn it; of the one before its model is kept."
+        "Read an exemplar to learn it; where that can be done, learning the one before ends, and its model is kept."
         if not self.can_learn: raise InputError(f'model {self.s.name!r} cannot learn a photo here')
-        self._finish()
-        try: self._learning = name, self.adaptation().begin_adaptation(self.s, self._known[name].scene, size=0)
+        try: begun = self.adaptation().begin_adaptation(self.s, self._known[name].scene, size=0)
         except InputError as e: raise InputError(re.sub('^scene: ', f'{name}: ', str(e))) from None
+        self._finish()
+        self._learning = name, begun
 
     def _finish(self):
         "End learning; the model is kept."

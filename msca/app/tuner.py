@@ -115,14 +115,17 @@ class PhotoTuner(View):
         self.photos, self.layout_picker, self.absent = PhotoPicker(studio, 'Photo to learn'), LayoutPicker(studio, 'Layout to try it on'), Message()
         self.button, self.progress = W.Button(), Progress(label='how much of the photo is learned')
         self.before, self.after, self.caption = Picture(), Picture(), W.HTML().add_class('msca-caption')
-        self.save, self.advice = SaveButton(self.pack, text='Save the model'), W.HTML().add_class('msca-advice')
-        self.learning, self.last, self.known, self.since = None, None, {}, None  # the photo that is learned now, the one that was last; photo → `Learned`
+        self.save, self.advice, self.limits = SaveButton(self.pack, text='Save the model'), W.HTML().add_class('msca-advice'), Message()
+        self.learning, self.last, self.known = None, None, {}  # the photo that is learned now, the one that was last; photo → `Learned`
+        self.since, self.renewed = None, -math.inf  # (when, how far) learning began; when the picture after was last asked for
         titled = lambda title, picture: W.VBox([title, picture])
         pair = W.Box([titled(W.HTML('before').add_class('msca-caption'), self.before), titled(self.caption, self.after)]).add_class('msca-pair')
         shown = W.VBox([pair, self.message]).add_class('msca-frame').add_class('msca-shown')
-        self.arrange('Pick a photo, and let the model learn it: for some seconds it is tuned to patches of that photo. It is a small step, seen in colors '
-                     'first. Other photos are painted as before; in the tab Paint you can choose by which of the two models this one is.',
-                     [self.photos, W.HBox([self.button, self.progress]).add_class('msca-tools'), self.save, self.advice, self.layout_picker, self.absent], [shown])
+        tools = W.HBox([self.button, self.progress]).add_class('msca-tools')
+        self.arrange('Pick a photo, and let the model learn it: for about twenty seconds of a processor core it is tuned to patches of that photo. Expect small '
+                     'changes, mostly of color. Picking another photo ends learning; the last three learned photos are kept. Other photos are not affected. '
+                     'In the tab Paint a box lets you choose the tuned model for this photo.',
+                     [self.photos, self.limits, tools, self.save, self.advice, self.layout_picker, self.absent], [shown])
         self.photos.gallery.observe(lambda _: self.change_photo(), 'picked')
         self.layout_picker.gallery.observe(lambda _: self.update(), 'picked')
         self.button.on_click(lambda _: self.stop() if self.learning else self.start())
@@ -136,11 +139,14 @@ class PhotoTuner(View):
     @property
     def learned(self):
         "How far the photo that is picked has been learned; None: not at all."
-        return self.known.get(self.photo) if self.photo in self.studio.learned else None
+        return self._learned_of(self.photo)
+
+    def _learned_of(self, name): return self.known.get(name) if name in self.studio.learned else None
 
     def change_photo(self):
         "Another photo was picked."
         self.learning = None
+        self.limits.say(self.studio.exemplars[self.photo].remark)
         self._tell()
         self.update()
 
@@ -165,8 +171,8 @@ class PhotoTuner(View):
 
     def start(self):
         "Begin to learn the photo that is picked, or go on."
-        self.learning, self.since, self.renewed = self.photo, None, None
-        self._tell('reading the photo …')
+        self.learning, self.since, self.renewed = self.photo, None, -math.inf
+        self._tell()
         self._step(self.learning)
 
     def stop(self):
@@ -176,18 +182,21 @@ class PhotoTuner(View):
 
     def _step(self, name):
         "Ask for a little learning."
-        self.studio.worker.submit((self, 'learn'), lambda: self.studio.learn(name, STEP), lambda learned: self._go_on(name, learned), self._refuse)
+        made = lambda learned: self._go_on(name, learned)
+        self.studio.worker.submit((self, 'learn'), lambda: self.studio.learn(name, STEP), made, self._refuse, late=made)
 
     def _go_on(self, name, learned):
-        "A step was made: say how far it is, renew the picture now and then, and make the next step."
-        self.known[name], self.last, self.studio.learned = learned, name, learned.names
+        "A step was made: say how far it is, have pictures renewed now and then, and make the next step."
         if not learned.more and self.learning == name: self.learning = None
+        goes_on = self.learning == name
+        due = not goes_on or time.monotonic()-self.renewed > RENEW
+        self.known[name], self.last = learned, name
+        if due: self.studio.learned = {n: self.studio.learned.get(n, 0) for n in learned.names} | {name: learned.iterations}
         self._tell()
-        if self.learning != name: return self._renew()
-        if self.renewed is None or time.monotonic()-self.renewed > RENEW:
+        if due:
             self.renewed = time.monotonic()
             self._renew()
-        self._step(name)
+        if goes_on: self._step(name)
 
     def _refuse(self, text):
         "Something went wrong."
@@ -195,19 +204,21 @@ class PhotoTuner(View):
         self._tell()
         self.message.refuse(text)
 
-    def _tell(self, text=''):
-        "What the button does, how far it is, and what can be saved."
-        learned, now = self.learned, self.learning is not None
-        self.button.description = 'Stop' if now else 'Learn on' if learned and learned.more and self.last == self.photo else 'Learn this photo'
+    def _tell(self):
+        "What the button does, how far it is, and what can be saved; between two photos it may come from either thread."
+        name = self.photo
+        learned, now, last = self._learned_of(name), self.learning == name, self.last == name
+        self.button.description = 'Stop' if now else 'Continue' if learned and learned.more and last else 'Learn this photo'
         self.button.disabled = not now and learned is not None and not learned.more
         self.progress.share = learned.share if learned else 0
-        self.progress.text = text or (self._left(learned) if now else '' if learned is None else 'stopped' if learned.more else 'learned')
+        if now: self.progress.text = self._left(learned) if learned and last else 'reading the photo …'
+        else: self.progress.text = '' if learned is None else 'stopped' if learned.more else 'learned'
         for part in (self.save, self.advice): part.layout.display = None if learned and not now else 'none'
         if learned is None: self.caption.value = 'after: nothing is learned yet'
-        else: self.advice.value = _advice(self.photo)
+        else: self.advice.value = _advice(name, self.studio.exemplars[name].brought)
 
     def _left(self, learned):
-        "How long it still takes, by what it took since the first step."
+        "How long it still takes, by what it took so far."
         self.since = self.since or (time.monotonic(), learned.share)
         took, made = time.monotonic()-self.since[0], learned.share-self.since[1]
         return time_left(took/made*(1-learned.share)) if made > .05 else 'learning …'
@@ -217,8 +228,9 @@ class PhotoTuner(View):
         name = self.photo
         self.studio.worker.submit((self, 'save'), lambda: self.studio.learned_model(name), lambda file: self.save.save(*file), self._refuse)
 
-def _advice(photo):
-    "How a saved model is used."
+def _advice(photo, at_hand):
+    "How a saved model is used, by somebody who has the photo's file or has not."
     words = lambda line: ' '.join(f'<code>{word}</code>' for word in line.split())
     model = f'--model {folder_name(photo)}'
-    return f"A ZIP file: unpack it, then {words(f'msca app {model}')}, or {words(f'msca synth {model} --layout L.png --exemplar X.jpg')}."
+    synth = f", or with the same photo {words(f'msca synth {model} --layout L.png --exemplar X.jpg')}" if at_hand else ''
+    return f"A ZIP file: unpack it, then {words(f'msca app {model}')}{synth}."

@@ -99,6 +99,8 @@ class Exemplar(NamedTuple):
     "An exemplar as views know it."
     picture:Image.Image  # a small one
     shares:dict  # id → part of its pixels, for the classes that take a hundredth of it at least
+    brought:bool = False  # whether somebody uploaded it
+    remark:str = ''  # what limits what can be learned of it, one line
 
 class Learned(NamedTuple):
     "How far the learning of an exemplar has come."
