@@ -1,10 +1,10 @@
 """What the attention of a trained painter knows of the colors of a photo it has not seen: a linear map from its features, beside the pictures themselves.
 
-    python benchmarks/attention_colors.py scenes-256-v1 scenes-256 RUN/averages/000000 … --data $MSCA_DATA --out results/attention-colors.json
+    python benchmarks/attention_colors.py scenes-256-v1 scenes-256 RUN/averages/000000 … --data $MSCA_DATA --cache CACHE --out results/attention-colors.json
 
 A photo of 256×256 is read from itself, mirrored. `features`: least squares from what the attention brings to a place of the target and from the target's
-label features to the color there, fitted on training photos, for two scales. `pictures`: those that the model paints. Both as PSNR in dB of the means of
-8×8 cells, held-out photos: how near the colors come, whatever the textures.
+label features to the color there, fitted on training photos, for two scales. `pictures`: those that the model paints. Both as PSNR in dB of the means of cells
+of 32×32 pixels, held-out photos: how near the colors come, whatever the textures. The laboratory notebook `evidence.shipped` shows the report.
 """
 import argparse
 import json
@@ -30,7 +30,7 @@ def some(store, n):
 
 
 def decibels(x, truth):
-    "PSNR of the means of 8×8 cells, of 1×3×H×W in [-1, 1]."
+    "PSNR of the means of 8 by 8 cells, of 1×3×H×W in [-1, 1]."
     return float(10*torch.log10(4/F.mse_loss(*(F.adaptive_avg_pool2d(t.float(), 8) for t in (x, truth)))))
 
 
@@ -82,7 +82,7 @@ def main():
         found = measure(load_painter(model_folder(folder))[0], train, valid)
         report['models'][name or folder] = {k: {q: round(x, 2) for q, x in bootstrap_mean(v)._asdict().items()} for k, v in found.items()}
         print(name or folder, {k: v['value'] for k, v in report['models'][name or folder].items()}, flush=True)
-    about = dict(command='python benchmarks/attention_colors.py NAME=MODEL … --data $MSCA_DATA --cache CACHE --out results/attention-colors.json', seed=0,
+    about = dict(command='python benchmarks/attention_colors.py NAME=MODEL … --data $MSCA_DATA --cache CACHE --out results/attention-colors.json',
                  data='SIFT Flow, LabelMe Facade and CamVid: fitted on training photos, measured on held-out ones', date=time.strftime('%Y-%m-%d'))
     with write_whole(a.out) as part: part.write_text(json.dumps(about | dict(models=report['models']), indent=1)+'\n')
 

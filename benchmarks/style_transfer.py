@@ -1,7 +1,7 @@
 """Photos of the day painted like photos of dusk and of snow, by TSIT between photos: trained, painted and measured.
 
     python benchmarks/style_transfer.py train --data $MSCA_DATA --perceptual-weights VGG19 --out RUN --minutes 60
-    python benchmarks/style_transfer.py measure --data $MSCA_DATA --run RUN --out results/style-transfer.json
+    python benchmarks/style_transfer.py measure --data $MSCA_DATA --run RUN --alexnet ALEXNET --out results/style-transfer.json
 
 The photos are SIFT Flow's. Their label maps only tell which are what: by day the sky is blue and the ground is no snow; at dusk the sky is red and yellow and the ground
 dark; in snow mountains are white. Training photos are content (by day) and style (dusk and snow, in one network); the held-out ones are measured. The
@@ -189,19 +189,21 @@ def measure(a):
     network, paint = lpips_network('alex', a.alexnet), painters(a.run)
     lpips = lambda x, y: float(network(*(image_to_tensor(np.asarray(p))[None] for p in (x, y))))
     contents = [int(i) for i in rng.permutation(len(held_out['day']))[:a.photos]]
-    rows, pictures = {}, []
+    rows, pictures, reached = {}, [], {}
     for kind in ('dusk', 'snow'):
         for k, i in enumerate(contents):
             mine, other = (held_out[kind][int(j)] for j in rng.permutation(len(held_out[kind]))[:2])
             made = {name: f(held_out['day'][i], mine) for name, f in paint.items()}
             for name, picture in made.items(): rows.setdefault(f'{kind}, {name}', []).append(told(picture, held_out['day'][i], mine, other, lpips))
+            reached.setdefault(kind, {}).setdefault(mine.name, []).append(rows[f'{kind}, TSIT'][-1]['is_of_the_kind'])
             if k < 6: pictures.append([square(held_out['day'][i]), square(mine), *made.values()])
     scores = {name: {k: bootstrap_mean([r[k] for r in found])._asdict() for k in found[0]} for name, found in rows.items()}
+    counts = {kind: {name: [int(sum(v)), len(v)] for name, v in sorted(d.items())} for kind, d in reached.items()}
     state = json.loads((a.run/'model'/'config.json').read_text())['trained_with']
     command = f'python benchmarks/style_transfer.py measure --data $MSCA_DATA --run RUN --alexnet ALEXNET --photos {a.photos} --seed {a.seed} --out results/{a.out.name}'
     about = dict(command=command, seed=a.seed, data='SIFT Flow, held out', trained=state, date=time.strftime('%Y-%m-%d'), minutes=round((time.time()-start)/60, 1),
                  photos={k: len(v) for k, v in held_out.items()}, in_losses="TSIT: the distilled VGG-19; scenes-256: that, EfficientNet-Lite0")
-    with write_whole(a.out) as part: part.write_text(json.dumps(dict(made_by=about, scores=scores), indent=1)+'\n')
+    with write_whole(a.out) as part: part.write_text(json.dumps(dict(made_by=about, scores=scores, reached_by_style_photo=counts), indent=1)+'\n')
     if a.sheet:
         small = lambda x: np.asarray(x.resize((96, 96), Image.Resampling.LANCZOS))
         Image.fromarray(np.concatenate([np.concatenate([small(x) for row in pictures[k::6] for x in row], 1) for k in range(6)])).save(a.sheet, quality=88)

@@ -2,8 +2,8 @@
 
     python benchmarks/train_scenes.py --data $MSCA_DATA --perceptual-weights $WEIGHTS --out RUN
 
-Every iteration paints 8 crops of 128×128 from photos with a short side of 256, half of the time from another crop of the photo and half from the whole photo, mirrored;
-every fourth iteration paints 2 whole photos from themselves, mirrored. The exemplar's labels are always parsed. A run that is started again goes on from RUN/state.pt,
+Photos have a short side of 256. Of four iterations two paint 8 crops of 128×128 from another crop of the same photo, one paints 8 crops from the whole photo, mirrored,
+and one 2 whole photos from themselves, mirrored. The exemplar's labels are always parsed. A run that is started again goes on from RUN/state.pt,
 with the settings that it is given now; SIGTERM ends it after an iteration, with its state saved.
 
 Somewhere else, such as on a rented GPU, the photos come from a pack that `benchmarks/gpu_pack.py` wrote (`--pack` in place of `--data`), and the state
@@ -13,20 +13,18 @@ lies in pieces (`--piece`), so that files stay small enough to be carried: a ste
         --device cuda --crops 64 --piece 15 --minutes 9 --out RUN
 
 RUN/phase holds generator, average and discriminators of the last sample grid in half precision; `--phase` starts a new run from such a folder with fresh
-optimizers, so that a training goes on where its states cannot be kept. That of the shipped model is `benchmarks/phases/scenes-256`. `benchmarks/phases/compact-l`
-(its average alone) is of a larger painter, trained with discriminators from the start (`--scratch compact-l --pretrain 400 --color 35 --chroma 12 --pixel .6`),
-which was given up at iteration 2840, as colors came too slowly; with `--reconstruct` the first iterations go without them.
+optimizers, so that a training goes on where its states cannot be kept. That of the shipped model is `benchmarks/phases/scenes-256`.
 
-The whole way from random weights begins with attention pre-training, whose curve is RUN/pretrain.csv:
+The whole way from random weights begins with attention pre-training, whose curve is RUN/pretrain.csv; then come `--reconstruct` iterations without discriminators:
 
-    python benchmarks/train_scenes.py --scratch compact-l --pretrain 4000 --data $MSCA_DATA --perceptual-weights $WEIGHTS --out RUN
+    python benchmarks/train_scenes.py --scratch compact-l --pretrain 3000 --reconstruct 2500 --color 80 --data $MSCA_DATA --perceptual-weights $WEIGHTS --out RUN
 
-`--procedural 3000 --parser PARSER` in place of `--data` takes procedural scenes, and a parser that knows nothing else: the recipe of `procedural-256`.
+`--procedural 3000 --parser procedural-128's folder` in place of `--data` takes procedural scenes, and a parser that knows nothing else.
 
-RUN/log.csv has a row of means for every ten iterations: `photos` and `painted` are the shares of pixels that the discriminator finds right,
-`share_X` the part that term X has among the lengths
-of the gradients at the painter's last layer. RUN/samples holds swaps of held-out scenes that a seed has chosen, RUN/averages the averaged model with each of them.
-RUN/best.json names the one whose pictures of 32 held-out photos have the smallest LPIPS on AlexNet, a network that no loss looks through (`--alexnet`).
+RUN/log.csv has a row of means for every ten iterations: `photos` and `painted` are the shares of pixels that the discriminator finds right, `share_X` the part that
+term X has among the lengths of the gradients at the painter's last layer, `strength` the factor by which `--share-limit` scales the adversarial ones. RUN/samples holds
+swaps of held-out scenes that a seed has chosen, RUN/averages the averaged model with each of them. RUN/best.json names the one whose pictures of 32 held-out photos have
+the smallest LPIPS on AlexNet, a network that no loss looks through (`--alexnet`); RUN/held_out.csv has that distance of all.
 """
 import argparse
 import csv
@@ -481,11 +479,13 @@ def save_samples(a, trainer, valid):
 def pretrain(a, trainer, valid):
     """Whether pre-training is over; a run that is started again goes on from pretraining.pt. Its curve is pretrain.csv: means of ten iterations,
     and every 200 the colors of held-out photos."""
-    work, kept, rows, stop, saved = Pretraining(trainer, a.pretrain, a.pretrain_lr), a.out/'pretraining.pt', [], [], time.time()
+    work, kept, rows, stop = Pretraining(trainer, a.pretrain, a.pretrain_lr), a.out/'pretraining.pt', [], []
+    start = saved = time.time()
     signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
     if kept.exists(): work.load(torch.load(kept, weights_only=True, map_location='cpu'))
     while work.iteration < a.pretrain and not stop:
         rows.append(work.step())
+        if time.time()-start > a.minutes*60: stop.append(True)
         if work.iteration % 10 == 0:
             color = f'{work.color(valid):.2f}' if work.iteration % 200 == 0 or work.iteration == a.pretrain else ''
             write_row(a.out/'pretrain.csv', dict(iteration=work.iteration, held_out_color=color), rows, rows[0])

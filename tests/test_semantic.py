@@ -287,7 +287,7 @@ def test_pretraining_moves_attention_alone(tmp_path):
         painter = build_synthesizer('msca', TOY)
         folder, before = tmp_path/name, {k: v.clone() for k, v in painter.named_parameters()}
         folder.mkdir(exist_ok=True)
-        a = SimpleNamespace(seed=0, crops=2, pretrain=20, pretrain_lr=1e-2, out=folder, state_minutes=9, piece=0)
+        a = SimpleNamespace(seed=0, crops=2, pretrain=20, pretrain_lr=1e-2, out=folder, minutes=9, state_minutes=9, piece=0)
         trainer = SimpleNamespace(generator=painter, store=store, average=SimpleNamespace(average=deepcopy(painter)), device='cpu', autocast=nullcontext, a=a, iteration=0,
                                   state=painter.state_dict)
         with pytest.MonkeyPatch.context() as changed:
