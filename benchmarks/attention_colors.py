@@ -12,26 +12,15 @@ import time
 import warnings
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from train_scenes import mirrored, stores
+from train_scenes import color_decibels, spread, stores
 
 from msca.base.files import write_whole
 from msca.evidence.report import bootstrap_mean
 from msca.pretrained.models import PRETRAINED, load_painter, model_folder
 
 SCALES, FITTED, MEASURED = (2, 4), 150, 32
-
-
-def some(store, n):
-    "So many photos of a store, spread evenly over it."
-    return (mirrored(store, int(i), 'cpu') for i in np.unique(np.linspace(0, len(store)-1, n).astype(int)))
-
-
-def decibels(x, truth):
-    "PSNR of the means of 8 by 8 cells, of 1×3×H×W in [-1, 1]."
-    return float(10*torch.log10(4/F.mse_loss(*(F.adaptive_avg_pool2d(t.float(), 8) for t in (x, truth)))))
 
 
 def rows(features):
@@ -44,7 +33,7 @@ def rows(features):
 def linear_map(model, store, scale):
     "Least squares from the features of a scale to the color of the places."
     left, right = 0, 0
-    for x1, c1, x2, c2 in some(store, FITTED):
+    for x1, c1, x2, c2 in spread(store, FITTED):
         features = model.transfer(c1, x2, c2)[0][scale]
         x, y = rows(features), F.adaptive_avg_pool2d(x1, features.shape[-2:])[0].flatten(1).T.double()
         left, right = left + x.T @ x, right + x.T @ y
@@ -56,12 +45,12 @@ def measure(model, train, valid):
     "Decibels of every held-out photo, by what is looked at."
     maps = {s: linear_map(model, train, s) for s in SCALES}
     found = {**{f'features, scale {s}': [] for s in SCALES}, 'pictures': []}
-    for x1, c1, x2, c2 in some(valid, MEASURED):
+    for x1, c1, x2, c2 in spread(valid, MEASURED):
         features = model.transfer(c1, x2, c2)[0]
         for s in SCALES:
             predicted = (rows(features[s]) @ maps[s]).T.reshape(1, 3, *features[s].shape[-2:])
-            found[f'features, scale {s}'].append(decibels(predicted, x1))
-        found['pictures'].append(decibels(model(c1, x2, c2), x1))
+            found[f'features, scale {s}'].append(color_decibels(predicted, x1))
+        found['pictures'].append(color_decibels(model(c1, x2, c2), x1))
     return found
 
 

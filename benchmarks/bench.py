@@ -404,9 +404,9 @@ def busy_cores(seconds=3):
     return psutil.cpu_percent(seconds)/100*psutil.cpu_count()
 
 
-def measure(sizes, repeats, folder, only=None):
-    "Everything, or processes alone."
-    threads_too = [1, 2] if (os.cpu_count() or 1)-busy_cores() > 1.5 else [1]  # threads that wait for each other beside other programs tell nothing
+def measure(sizes, repeats, folder, beside, only=None):
+    "Everything, or processes alone, while other programs keep so many cores busy."
+    threads_too = [1, 2] if (os.cpu_count() or 1)-beside > 1.5 else [1]  # threads that wait for each other beside other programs tell nothing
     (Path(folder)/'old').mkdir()
     old = earlier_source(Path(folder)/'old')
     sources = {**({BEFORE: old} if old and max(sizes) >= 256 else {}), 'new': ROOT}
@@ -456,7 +456,7 @@ def main():
     a = ap.parse_args()
     a.out.parent.mkdir(parents=True, exist_ok=True)
     beside, start = busy_cores(), time.time()
-    with tempfile.TemporaryDirectory() as folder: found = measure(a.sizes, a.repeats, folder, a.only)
+    with tempfile.TemporaryDirectory() as folder: found = measure(a.sizes, a.repeats, folder, beside, a.only)
     import torch
     command = f"python benchmarks/bench.py --out results/{a.out.name} --sizes {' '.join(map(str, a.sizes))} --repeats {a.repeats}"
     about = dict(command=command+(f' --only {a.only}' if a.only else ''), seed=0,

@@ -129,6 +129,16 @@ def mirrored(store, i, device):
     return *tensors([photo], [labels], device), *tensors([photo[:, ::-1]], [parsed[:, ::-1]], device)
 
 
+def spread(store, n, device='cpu'):
+    "So many photos, spread evenly over a store and the same every time, as `mirrored` gives them."
+    return (mirrored(store, int(i), device) for i in np.unique(np.linspace(0, len(store)-1, n).astype(int)))
+
+
+def color_decibels(x, truth):
+    "PSNR of the means of 8 by 8 cells, of 1×3×H×W in [-1, 1] at any two sizes."
+    return float(10*torch.log10(4/F.mse_loss(*(F.adaptive_avg_pool2d(t.float(), 8) for t in (x, truth)))))
+
+
 class PackedPhotos:
     "Photos of a pack that `benchmarks/gpu_pack.py` wrote, as `PhotoStore` gives them; decoded once."
     def __init__(self, path, side):
@@ -312,11 +322,9 @@ class Pretraining:
         "PSNR in dB of the colors that a scale predicts for held-out photos from themselves, mirrored, as means of 8×8 cells."
         found = []
         self.net.eval()
-        for i in np.unique(np.linspace(0, len(store)-1, n).astype(int)):
-            x1, c1, x2, c2 = mirrored(store, int(i), self.trainer.device)
-            with self.trainer.autocast(): predicted = self.net(c1, x2, c2)[scale][:, :3].float()
-            cells = [F.adaptive_avg_pool2d(x, 8) for x in (predicted, x1)]
-            found.append(float(10*torch.log10(4/F.mse_loss(*cells))))
+        for x1, c1, x2, c2 in spread(store, n, self.trainer.device):
+            with self.trainer.autocast(): predicted = self.net(c1, x2, c2)[scale][:, :3]
+            found.append(color_decibels(predicted, x1))
         self.net.train()
         return float(np.mean(found))
 
@@ -345,8 +353,7 @@ def sample_grid(trainer, store, seed, n=5):
 @torch.no_grad()
 def held_out_lpips(trainer, store, network, n=32):
     "Mean LPIPS between held-out photos, the same every time, and the average's pictures of them, painted from themselves, mirrored."
-    batches = (mirrored(store, int(i), trainer.device) for i in np.unique(np.linspace(0, len(store)-1, n).astype(int)))
-    return float(np.mean([float(network(trainer.average.average(c1, x2, c2).float(), x1)) for x1, c1, x2, c2 in batches]))
+    return float(np.mean([float(network(trainer.average.average(c1, x2, c2).float(), x1)) for x1, c1, x2, c2 in spread(store, n, trainer.device)]))
 
 
 def stores(a):
