@@ -17,7 +17,7 @@ Stanford Background, SIFT Flow and MSRC v2: research data sets without a license
     expect="The photos are outdoor scenes: coasts, mountains, forests, fields, rivers, highways, streets and facades; indoor scenes and close-ups are outside.")
 PROCEDURAL = dict(
     data="Procedural scenes drawn by `msca.data.render`, nothing else.",
-    licence="Apache-2.0, free for any use: no photo was a training sample. (The perceptual loss compared features of an ImageNet-trained network, which is not included.)",
+    licence="Apache-2.0, free for any use: no photo was a training sample. (Networks through which its losses looked had been trained on ImageNet; none of them is included.)",
     expect="It has seen drawn scenes only: of a real photograph expect it to take the overall color and light, not the materials.")
 LOSS = """The perceptual loss used an ImageNet-trained SqueezeNet 1.0 (BSD license) as a frozen measuring instrument; it is not part of the model."""
 SEMANTIC = """Two ImageNet-trained networks were frozen measuring instruments of the losses: EfficientNet-Lite0 (Apache-2.0), through which the \
@@ -30,7 +30,9 @@ IS = dict(msca="Compact configuration of msca's masked spatial-channel attention
                'the mean color of every class beside its style code',
           groupdnet='GroupDNet (Zhu et al., 2020) in the compact size, with the mean color of every class beside its code map')
 EARLIER = {'scenes-256-v1': 'scenes-256'}  # model → what took its place as the default
-LEFT_IN = {'scenes-256': 'NEXT/averages/002951', 'scenes-256-v1': 'RUN/smooth', 'scenes-128': 'RUN/more', 'procedural-128': 'RUN/full'}  # the last run of each; others: RUN
+LEFT_IN = {'scenes-256': 'NEXT/averages/002951', 'scenes-256-v1': 'RUN/smooth', 'scenes-128': 'RUN/more', 'procedural-128': 'RUN/full',
+           'procedural-256': 'RUN/averages/002100'}  # the last run of each; others: RUN
+BESIDE = {'procedural-256': {'procedural-128': 'procedural-128-at-256'}}  # model → others measured at its size, and their reports
 SETS = dict(siftflow='SIFT Flow', labelmefacade='LabelMe Facade', msrc_v2='MSRC')
 
 
@@ -65,6 +67,8 @@ WHOLE = [
     ('parser accuracy on pictures', lambda r: span(r['parser']['pictures'])), ('… on photos', lambda r: span(r['parser']['photos']))]
 SWAPS = [
     ('restyling: PSNR in dB with the right / another exemplar', lambda r: pair(r['restyling']['psnr_right'], r['restyling']['psnr_other'], '{:.1f}') if 'restyling' in r else '–'),
+    ("… high-frequency energy with the right one, of the truth's (median; 1 is right)",
+     lambda r: f"{r['restyling']['high_frequency_median']:.2f}" if 'high_frequency_median' in r.get('restyling', {}) else '–'),
     ('restyling: how often the right exemplar wins', lambda r: f"{r['restyling']['right_is_better']:.0%}" if 'restyling' in r else '–'),
     ('classes in both scenes come out nearer to the given exemplar than to another', lambda r: f"{r['swapping']['color']['nearer_to_given']:.0%}"),
     ('parser accuracy on pictures / on originals', lambda r: pair(*list(r['swapping']['layout'].values())[:2]))]
@@ -118,7 +122,8 @@ def swap_table(reports):
     "What was measured on procedural scenes and on swapped photos: a column for each."
     columns = {(n, k): r[k] for n, r in reports.items() for k in ('procedural', 'photos') if k in r}
     named = {f"{n}{'procedural scenes' if k == 'procedural' else SETS[r['set']]}, {reports[n]['size']}×{reports[n]['size']}": r for (n, k), r in columns.items()}
-    return table(f"{next(iter(columns.values()))['swapping']['n']} held-out pairs", named, SWAPS)
+    rows = [r for r in SWAPS if {r[1](v) for v in named.values()} != {'–'}]
+    return table(f"{next(iter(columns.values()))['swapping']['n']} held-out pairs", named, rows)
 
 
 def parser_table(report):
@@ -182,7 +187,8 @@ def measured(name):
     about = report['made_by']
     said = f"`{about['command']}` (seed {about['seed']}, {about['date']}; held out {about['held_out']}), everything in `results/{name}.json`"
     if 'msrc_v2' in about: said += f"; MSRC by `{about['msrc_v2']['command']}`, {about['msrc_v2']['why']}"
-    tables = ([photo_table(report)] if 'sets' in report else []) + [swap_table({'': report})]
+    others = {f'`{n}`, ': read(r) for n, r in BESIDE.get(name, {}).items()}
+    tables = ([photo_table(report)] if 'sets' in report else []) + [swap_table({**others, f'`{name}`, ' if others else '': report})]
     return '\n\n'.join([f"{said}{'; means with 95 % bootstrap intervals' if 'sets' in report else ''}:", *tables])
 
 

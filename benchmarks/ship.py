@@ -2,7 +2,7 @@
 
 Writes msca/pretrained_models/NAME with the synthesizer in half precision and the parser; the model card beside them is written by model_card.py. What a run of train_scenes.py used
 does not stand in its checkpoints: `python benchmarks/ship.py NEXT/averages/002951 msca/pretrained_models/scenes-256-v1 scenes-256 --settings NEXT/settings.jsonl` adds it,
-and the networks that were in its losses or in those of the model that it started from.
+and the networks that were in its losses or in those of the model that it started from. After `--scratch` PARSER is the folder of the parser alone.
 """
 import argparse
 import json
@@ -13,18 +13,20 @@ from msca.model.checkpoint import load_synthesizer, read_config, save_synthesize
 from msca.model.segmenter import load_segmenter, save_segmenter
 
 PHOTOS = 'trained on SIFT Flow, LabelMe Facade, Stanford Background, MSRC and CamVid photos plus procedural scenes; research, non-commercial use only'
-NOTICES = dict.fromkeys(('scenes-256', 'scenes-256-v1', 'scenes-128', 'sean-128', 'groupdnet-128'), PHOTOS) | {
-    'procedural-128': 'trained on procedural scenes alone; Apache-2.0, free for any use'}
+NOTICES = dict.fromkeys(('scenes-256', 'scenes-256-v1', 'scenes-128', 'sean-128', 'groupdnet-128'), PHOTOS) | \
+    dict.fromkeys(('procedural-256', 'procedural-128'), 'trained on procedural scenes alone; Apache-2.0, free for any use')
 LEFT_OUT = ('iteration', 'out', 'cache', 'threads', 'minutes', 'state_minutes', 'sample_every', 'backbone_weights', 'pack', 'phase', 'piece', 'device',
             'alexnet')  # of a machine, not of a model
 
 
 def trained_with(path, before):
-    "Fields of config.json from settings of train_scenes.py, the last of them, and from the checkpoint folder that the run started from."
-    settings = {k: v for k, v in json.loads(Path(path).read_text().splitlines()[-1]).items() if k not in LEFT_OUT}
-    settings |= dict(data='$MSCA_DATA', init=Path(before).name, parser=Path(before).name)
+    "Fields of config.json from settings of train_scenes.py, the last of them, and from the folder of the parser, which is the checkpoint that the run started from, if it did."
+    settings = {k: v for k, v in json.loads(Path(path).read_text().splitlines()[-1]).items() if k not in LEFT_OUT and v != 'None'}
+    earlier = [] if 'scratch' in settings else loss_networks(read_config(before))
+    settings |= dict(parser=Path(before).name, init='random weights' if 'scratch' in settings else Path(before).name)
+    if 'data' in settings: settings['data'] = '$MSCA_DATA'
     settings['perceptual_weights'] = Path(settings['perceptual_weights']).name
-    return dict(trained_with=settings, networks_in_losses=[*loss_networks(read_config(before)), settings['perceptual_network'], settings['backbone']])
+    return dict(trained_with=settings, networks_in_losses=[*earlier, settings['perceptual_network'], settings['backbone']])
 
 
 def main():
@@ -33,7 +35,7 @@ def main():
     ap.add_argument('parser', help='parser folder')
     ap.add_argument('name', choices=NOTICES)
     ap.add_argument('--size', type=int, help="N, at which the model paints unless told otherwise (default: the run's)")
-    ap.add_argument('--settings', metavar='FILE', help='settings.jsonl of train_scenes.py; PARSER is the folder that the run started from')
+    ap.add_argument('--settings', metavar='FILE', help='settings.jsonl of train_scenes.py; PARSER is the folder that the run started from, or with --scratch that of the parser')
     a = ap.parse_args()
     out = Path(__file__).parents[1]/'msca'/'pretrained_models'/a.name
     model, label_set, meta = load_synthesizer(a.run)

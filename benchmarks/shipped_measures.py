@@ -2,7 +2,8 @@
 
 Exemplars are given as bare photos: their label maps are parsed. On procedural scenes, and as far as it applies on photos of the first set:
 
-* restyling: a procedural layout in the style of another procedural scene has an exact answer; PSNR with the right exemplar against another style's;
+* restyling: a procedural layout in the style of another procedural scene has an exact answer; PSNR with the right exemplar against another style's,
+  and high-frequency energy of the picture with the right one, as below;
 * color: for classes that two scenes share, is the picture's mean Lab color nearer to the given exemplar's than to a random other scene's;
 * layout: pixel accuracy of the parser on pictures against their layouts, and on the originals (the parser is in no generator loss);
 * attention: entropies of α and β against log HW and log K.
@@ -51,15 +52,18 @@ HELD_OUT = 9_000_000  # first seed of procedural scenes that no training used
 
 
 def restyling(s, n):
-    "PSNR (dB) with the right and with another style's exemplar, over n procedural scenes."
-    right, wrong = [], []
+    "PSNR (dB) with the right and with another style's exemplar, and high-frequency energy as a share of the truth's, over n procedural scenes."
+    right, wrong, texture = [], [], []
     for i in range(n):
         a, b, c = (procedural_layout(HELD_OUT+3*i+k) for k in range(3))
         style, other = procedural_style(HELD_OUT+2*i), procedural_style(HELD_OUT+2*i+1)
         scene = render(a, style, s.size)
         for values, exemplar in ((right, render(b, style, s.size)), (wrong, render(c, other, s.size))):
-            values.append(float(psnr(picture_batch([s(scene.labels, exemplar.image)]), picture_batch([scene.image]))))
-    return dict(n=n, psnr_right=np.mean(right), psnr_other=np.mean(wrong), difference=np.mean(right)-np.mean(wrong), right_is_better=np.mean(np.array(right) > wrong))
+            picture, truth = (picture_batch([x]) for x in (s(scene.labels, exemplar.image), scene.image))
+            values.append(float(psnr(picture, truth)))
+            if values is right: texture.append(float(high_frequency_ratio(picture, truth)))
+    return dict(n=n, psnr_right=np.mean(right), psnr_other=np.mean(wrong), difference=np.mean(right)-np.mean(wrong), right_is_better=np.mean(np.array(right) > wrong),
+                high_frequency_median=np.median(texture))
 
 
 def class_colors(image, labels, share=.02):
