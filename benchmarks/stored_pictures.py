@@ -1,7 +1,9 @@
 """Small versions of what the shipped models paint, which tests compare with what they paint later: `python benchmarks/stored_pictures.py` writes tests/shipped_pictures.npz.
 
-Write it anew only when a model is replaced on purpose. Eight procedural scenes that no training saw, each in the style of another one, given as a bare picture.
+Write it anew only when a model is replaced on purpose; with NAME it writes those of one model and leaves the others.
+Eight procedural scenes that no training saw, each in the style of another one, given as a bare picture.
 """
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -38,8 +40,8 @@ def distance(pictures, stored, name):
 
 
 def main():
-    found = {}
-    for name in shipped_models():
+    found = dict(np.load(STORED)) if sys.argv[1:] else {}
+    for name in sys.argv[1:] or shipped_models():
         pictures = painted(Synthesizer.load(name, 'cpu', quiet=True))
         found |= {f'{name}.small': small(pictures).round().astype(np.uint8), f'{name}.texture': texture(pictures).astype(np.float32)}
     np.savez_compressed(STORED, **found)

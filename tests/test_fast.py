@@ -54,7 +54,7 @@ def test_a_drawing_imports_what_it_draws_with(files):
     assert 'matplotlib' in imported("import matplotlib.figure", files)
 
 
-@pytest.mark.parametrize('name', ['scenes-256', 'scenes-256-v1', 'procedural-128'])
+@pytest.mark.parametrize('name', ['scenes-256', 'scenes-256-v1', 'procedural-256', 'procedural-128'])
 def test_precisions_paint_the_same_picture(name):
     a, b = procedural_scene(11, 96), procedural_scene(12, 80)
     painters = {p: Synthesizer.load(name, 'cpu', quiet=True, precision=p) for p in ('float32', 'bfloat16')}
