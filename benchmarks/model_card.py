@@ -22,8 +22,9 @@ PROCEDURAL = dict(
 LOSS = """The perceptual loss used an ImageNet-trained SqueezeNet 1.0 (BSD license) as a frozen measuring instrument; it is not part of the model."""
 SEMANTIC = """Two ImageNet-trained networks were frozen measuring instruments of the losses: EfficientNet-Lite0 (Apache-2.0), through which the \
 semantic discriminator saw, and a distilled
-VGG-19 (MIT), whose features the perceptual loss compared.{before} None of them is part of the model. Measures that look through one of
-these networks or its kin are marked † below: the model was trained to please them."""
+VGG-19 (MIT), whose features the perceptual loss compared.{before} None of them is part of the model.{marked}"""
+MARKED = ''' Measures that look through one of
+these networks or its kin are marked † below: the model was trained to please them.'''
 WENT_ON = {'scenes-256': ' In the trainings of `scenes-256-v1`, from which this one went on, it was SqueezeNet 1.0.'}
 IS = dict(msca="Compact configuration of msca's masked spatial-channel attention with a SPADE generator",
           sean='SEAN (Zhu et al., 2020) in the compact size, with one linear layer for all classes (the paper has one for each) and '
@@ -187,7 +188,9 @@ def measured(name):
     about = report['made_by']
     said = f"`{about['command']}` (seed {about['seed']}, {about['date']}; held out {about['held_out']}), everything in `results/{name}.json`"
     if 'msrc_v2' in about: said += f"; MSRC by `{about['msrc_v2']['command']}`, {about['msrc_v2']['why']}"
-    others = {f'`{n}`, ': read(r) for n, r in BESIDE.get(name, {}).items()}
+    beside = BESIDE.get(name, {})
+    others = {f'`{n}`, ': read(r) for n, r in beside.items()}
+    for n, r in beside.items(): said += f"; `{n}` by `{read(r)['made_by']['command']}`, in `results/{r}.json`"
     tables = ([photo_table(report)] if 'sets' in report else []) + [swap_table({**others, f'`{name}`, ' if others else '': report})]
     return '\n\n'.join([f"{said}{'; means with 95 % bootstrap intervals' if 'sets' in report else ''}:", *tables])
 
@@ -208,6 +211,7 @@ def card(name):
     parser_is = f'. The parser was {made}' if semantic else f', and PARSER is the folder of the parser, {made}'
     parser = json.loads((ROOT/recipe['parser']).read_text())
     noted = f"\n\n{parser['note']}" if 'note' in parser else ''
+    found = measured(name)
     differences, steps = ('\n'.join(f"- {s}" for s in recipe[k]) for k in ('differences', 'steps'))
     return f"""# {name}
 
@@ -227,7 +231,7 @@ Paints a layout of {len(meta['label_set']['classes'])} classes ({', '.join(meta[
 
 {steps}
 
-{SEMANTIC.format(before=WENT_ON.get(name, '')) if semantic else LOSS}
+{SEMANTIC.format(before=WENT_ON.get(name, ''), marked=MARKED if '†' in found else '') if semantic else LOSS}
 
 Command: `{recipe['command']}`, which leaves this model in `{LEFT_IN.get(name, 'RUN')}`, where {holds}`$WEIGHTS` is {weights}{parser_is} Hardware: \
 {recipe['hardware']}. Time: {recipe['time']}.
@@ -240,7 +244,7 @@ The weights cannot be regenerated bit for bit:
 
 ## Measured on held-out scenes
 
-{measured(name)}
+{found}
 
 {caution}The parser itself, on whole held-out scenes (`{recipe['parser']}`):
 
