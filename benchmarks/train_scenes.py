@@ -53,7 +53,7 @@ from msca.evidence.perceptual import lpips_network
 from msca.learning.backbones import load_backbone
 from msca.learning.callbacks import EMA, recompute_batchnorm
 from msca.learning.discriminators import PixelDiscriminator
-from msca.learning.launch import ready_processor
+from msca.learning.launch import keep_freed_memory
 from msca.learning.learner import AttentionPretrainer, PretrainingLoss
 from msca.learning.losses import PerceptualLoss, chroma_loss, color_loss, hinge_discriminator, hinge_generator
 from msca.learning.samples import PhotoStore
@@ -427,7 +427,8 @@ def main():
     if a.phase: a.init = a.phase/'average'  # which has the phase's shape
     warnings.simplefilter('ignore')
     torch.set_num_threads(a.threads)
-    ready_processor()
+    torch.set_flush_denormal(True)
+    keep_freed_memory()
     a.cache = a.cache or a.out/'cache'
     for folder in ('samples', 'averages'): (a.out/folder).mkdir(parents=True, exist_ok=True)
     train, valid = stores(a)

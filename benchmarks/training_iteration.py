@@ -5,7 +5,7 @@
 Every process trains a few iterations with the semantic discriminator and VGG-16's perceptual loss, both with random weights, on procedural
 scenes; the generator moves in each. Seconds are those of the thread, so that other programs disturb little; memory is the peak of what
 torch's allocator gave out in one iteration, and what the process held of the system's at most. *Memory given back* leaves out
-`ready_processor`, with which a training keeps what it frees. Ratios within one run are what counts. `profile` tells what the iteration of now spends its time with,
+`keep_freed_memory`, with which a training keeps what it frees. Ratios within one run are what counts. `profile` tells what the iteration of now spends its time with,
 by torch's profiler, and how many operations it needs, by torch's FLOP counter: what equal losses cannot do without.
 """
 import argparse
@@ -89,8 +89,8 @@ def work(precision, crops, batch_size, iterations, keep):
     warnings.simplefilter('ignore')
     torch.set_num_threads(1)
     if keep:
-        from msca.learning.launch import ready_processor
-        ready_processor()
+        from msca.learning.launch import keep_freed_memory
+        keep_freed_memory()
     torch.manual_seed(0)
     n_labels, config = len(SCENE_LABELS), replace(TrainingConfig.scenes(), size=2*crops, batch_size=batch_size, precision=precision)
     model = SceneSynthesizer(SynthesizerConfig.scenes(n_labels))
