@@ -32,7 +32,6 @@ from msca.data.scene import Scene, image_to_tensor, tensor_to_image
 from msca.evidence.perceptual import lpips_network
 from msca.evidence.report import bootstrap_mean
 from msca.learning.callbacks import EMA, DiscriminatorStep, recompute_batchnorm
-from msca.learning.launch import keep_freed_memory
 from msca.learning.learner import EpochPosition
 from msca.learning.losses import PerceptualLoss
 from msca.learning.run import fit_learner
@@ -123,7 +122,6 @@ def grid(model, held_out, seed=0, n=5):
 def train(a):
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
-    keep_freed_memory()
     torch.manual_seed(a.seed)
     a.out.mkdir(parents=True, exist_ok=True)
     known, held_out = photos_by_kind(a.data, 'train'), photos_by_kind(a.data, 'val')

@@ -32,7 +32,6 @@ from shipped_measures import held_out_side
 
 from msca.base.labels import SCENE_LABELS, UNLABELLED
 from msca.data.datasets import MixedScenes, ProceduralScenes, SceneFolder
-from msca.learning.launch import keep_freed_memory
 from msca.learning.segmenter_training import segmenter_accuracy, train_segmenter
 from msca.model.segmenter import SegmenterConfig, load_segmenter, save_segmenter
 
@@ -90,7 +89,6 @@ def main():
     a, start = arguments(), time.time()
     torch.set_num_threads(int(os.environ.get('OMP_NUM_THREADS', 1)))
     torch.set_flush_denormal(True)
-    keep_freed_memory()
     out = Path(a.out)
     out.mkdir(parents=True, exist_ok=True)
     train, held_out = scenes_of(a.kind, a.procedural, a.size, a.short_side)

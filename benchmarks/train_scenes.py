@@ -53,7 +53,6 @@ from msca.evidence.perceptual import lpips_network
 from msca.learning.backbones import load_backbone
 from msca.learning.callbacks import EMA, recompute_batchnorm
 from msca.learning.discriminators import PixelDiscriminator
-from msca.learning.launch import keep_freed_memory
 from msca.learning.learner import AttentionPretrainer, PretrainingLoss
 from msca.learning.losses import PerceptualLoss, chroma_loss, color_loss, hinge_discriminator, hinge_generator
 from msca.learning.samples import PhotoStore
@@ -428,7 +427,6 @@ def main():
     warnings.simplefilter('ignore')
     torch.set_num_threads(a.threads)
     torch.set_flush_denormal(True)
-    keep_freed_memory()
     a.cache = a.cache or a.out/'cache'
     for folder in ('samples', 'averages'): (a.out/folder).mkdir(parents=True, exist_ok=True)
     train, valid = stores(a)

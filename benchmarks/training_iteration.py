@@ -4,14 +4,12 @@
 
 Every process trains a few iterations with the semantic discriminator and VGG-16's perceptual loss, both with random weights, on procedural
 scenes; the generator moves in each. Seconds are those of the thread, so that other programs disturb little; memory is the peak of what
-torch's allocator gave out in one iteration, and what the process held of the system's at most. *Memory given back* leaves out
-`keep_freed_memory`, with which a training keeps what it frees. Ratios within one run are what counts. `profile` tells what the iteration of now spends its time with,
+torch's allocator gave out in one iteration. Ratios within one run are what counts. `profile` tells what the iteration of now spends its time with,
 by torch's profiler, and how many operations it needs, by torch's FLOP counter: what equal losses cannot do without.
 """
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -34,7 +32,7 @@ def shares(averages):
     return {k: round(v/sum(seconds.values()), 3) for k, v in seconds.items()}
 
 
-def work(precision, crops, batch_size, iterations, keep):
+def work(precision, crops, batch_size, iterations):
     "Seconds of every iteration but the first; the peak and the profile of one more, the operations of another."
     import time
     import warnings
@@ -88,9 +86,6 @@ def work(precision, crops, batch_size, iterations, keep):
 
     warnings.simplefilter('ignore')
     torch.set_num_threads(1)
-    if keep:
-        from msca.learning.launch import keep_freed_memory
-        keep_freed_memory()
     torch.manual_seed(0)
     n_labels, config = len(SCENE_LABELS), replace(TrainingConfig.scenes(), size=2*crops, batch_size=batch_size, precision=precision)
     model = SceneSynthesizer(SynthesizerConfig.scenes(n_labels))
@@ -103,8 +98,7 @@ def work(precision, crops, batch_size, iterations, keep):
     learn = synthesis_learner(dls, model, nets[2], config, PerceptualLoss.vgg16(None), cbs=[EMA(nets[1], config.ema_decay), clock])
     with learn.no_bar(), learn.no_logging(): learn.fit(iterations+1)
     steps = [b-a for a, b in zip(clock.marks, clock.marks[1:-2])]
-    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1024
-    print(json.dumps(dict(seconds=min(steps), peak_mb=clock.peak/2**20, held_mb=held, shares=clock.shares, gflop=round(clock.operations.n/1e9, 1))))
+    print(json.dumps(dict(seconds=min(steps), peak_mb=clock.peak/2**20, shares=clock.shares, gflop=round(clock.operations.n/1e9, 1))))
 
 
 def main():
@@ -116,32 +110,29 @@ def main():
     ap.add_argument('--iterations', type=int, default=4)
     ap.add_argument('--out', type=Path, default=ROOT/'results'/'training_iteration.json')
     ap.add_argument('--work', metavar='PRECISION', help=argparse.SUPPRESS)
-    ap.add_argument('--keep', action='store_true', help=argparse.SUPPRESS)
     a = ap.parse_args()
-    if a.work: return work(a.work, a.crops, a.batch_size, a.iterations, a.keep)
+    if a.work: return work(a.work, a.crops, a.batch_size, a.iterations)
     rows = {}
     with tempfile.TemporaryDirectory() as old:
         archive = subprocess.run(['git', '-C', str(ROOT), 'archive', a.commit, 'msca', 'settings.ini'], capture_output=True, check=True).stdout
         subprocess.run(['tar', '-x', '-C', old], input=archive, check=True)
         for _ in range(a.rounds):
-            for side, source in {'before': old, 'now, memory given back': str(ROOT), 'now': str(ROOT)}.items():
+            for side, source in dict(before=old, now=str(ROOT)).items():
                 for precision in ('float32', 'bfloat16'):
                     env = {**os.environ, 'PYTHONPATH': source, 'OMP_NUM_THREADS': '1'}
-                    command = [sys.executable, __file__, '--work', precision, '--crops', str(a.crops), '--batch-size', str(a.batch_size), '--iterations', str(a.iterations),
-                               *['--keep']*(side == 'now')]
+                    command = [sys.executable, __file__, '--work', precision, '--crops', str(a.crops), '--batch-size', str(a.batch_size), '--iterations', str(a.iterations)]
                     done = subprocess.run(command, env=env, cwd=source, capture_output=True, text=True, check=True)
                     rows.setdefault(f'{side}, {precision}', []).append(json.loads(done.stdout.strip().split('\n')[-1]))
                     last = rows[f'{side}, {precision}'][-1]
                     print(side, precision, last['seconds'], last['peak_mb'], flush=True)
-    found = {name: {k: round(statistics.median(r[k] for r in runs), 3) for k in ('seconds', 'peak_mb', 'held_mb')} for name, runs in rows.items()}
+    found = {name: {k: round(statistics.median(r[k] for r in runs), 3) for k in ('seconds', 'peak_mb')} for name, runs in rows.items()}
     profile = {p: {k: rows[f'now, {p}'][-1][k] for k in ('shares', 'gflop')} for p in ('float32', 'bfloat16')}
     plain = found['before, float32']
     ratios = {name: {k: round(v/plain[k], 3) for k, v in row.items()} for name, row in found.items()}
     import torch
     command = f'python benchmarks/training_iteration.py --commit {a.commit} --rounds {a.rounds} --crops {a.crops} --batch-size {a.batch_size} --iterations {a.iterations}'
     a.out.write_text(json.dumps(dict(what="an iteration of the recipe 'scenes', both networks updated; ratios to the earlier commit in float32, the recipe's default",
-                                     command=command, seed=0, data='procedural scenes', torch=torch.__version__,
-                                     unit="least seconds of one thread, medians over rounds; MiB: most given out by torch's allocator in an iteration, most held by the process",
+                                     command=command, seed=0, data='procedural scenes', torch=torch.__version__, unit='least seconds of one thread, medians over rounds; MiB',
                                      measured=found, ratios=ratios, profile=profile), indent=1)+'\n')
     print(json.dumps(ratios, indent=1))
 

@@ -2203,8 +2203,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                'msca/learning/history.py')},
             'msca.learning.launch': { 'msca.learning.launch._meet': ('learning.launch.html#_meet', 'msca/learning/launch.py'),
                                       'msca.learning.launch.fit_together': ('learning.launch.html#fit_together', 'msca/learning/launch.py'),
-                                      'msca.learning.launch.keep_freed_memory': ( 'learning.launch.html#keep_freed_memory',
-                                                                                  'msca/learning/launch.py'),
                                       'msca.learning.launch.launch': ('learning.launch.html#launch', 'msca/learning/launch.py'),
                                       'msca.learning.launch.main_first': ('learning.launch.html#main_first', 'msca/learning/launch.py'),
                                       'msca.learning.launch.process_group': ( 'learning.launch.html#process_group',

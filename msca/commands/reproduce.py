@@ -215,10 +215,8 @@ def reproduce_coco(
     config, out = coco_recipe(args), Path(args.out)
     check_series(args, config)
     from msca.evidence.estimate import StepTimes
-    from msca.learning.launch import keep_freed_memory
     from msca.pretrained.models import best_device
     device, steps = best_device(args.device), StepTimes(out/'steps.json')
-    keep_freed_memory(device)
     train, valid, counts = coco_scenes(args, steps)
     print(*check_networks(args, config, len(train.label_set), device), sep='\n', flush=True)
     if args.estimate: return estimate_coco(args, config, train, valid, device)

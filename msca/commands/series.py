@@ -175,10 +175,8 @@ def reproduce_table1(
     config = series_recipe(args)
     from msca.evidence.comparison import Comparison, spread_questions, write_comparison
     from msca.evidence.orderings import write_table1
-    from msca.learning.launch import keep_freed_memory
     from msca.pretrained.models import best_device
     device = best_device(args.device)
-    keep_freed_memory(device)
     check_series(args, config)
     materials, words = _series_materials(args, config, device)
     plan = series_plan(args, config, materials, words)

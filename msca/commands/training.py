@@ -471,10 +471,9 @@ def train(args):
     _check_train(args)
     from msca.base.files import folder_lock
     from msca.base.processes import is_main
-    from msca.learning.launch import process_group, keep_freed_memory
+    from msca.learning.launch import process_group
     from msca.pretrained.models import best_device
     device = best_device(args.device)
-    keep_freed_memory(device)
     try:
         with process_group(device), folder_lock(args.out) if is_main() else nullcontext(): finished = _train(args, device)
     except KeyboardInterrupt: finished = False
