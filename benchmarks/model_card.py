@@ -23,8 +23,8 @@ LOSS = """The perceptual loss used an ImageNet-trained SqueezeNet 1.0 (BSD licen
 SEMANTIC = """Two ImageNet-trained networks were frozen measuring instruments of the losses: EfficientNet-Lite0 (Apache-2.0), through which the \
 semantic discriminator saw, and a distilled
 VGG-19 (MIT), whose features the perceptual loss compared.{before} None of them is part of the model.{marked}"""
-MARKED = ''' Measures that look through one of
-these networks or its kin are marked † below: the model was trained to please them.'''
+MARKED = """ Measures that look through one of
+these networks or its kin are marked † below: the model was trained to please them."""
 WENT_ON = {'scenes-256': ' In the trainings of `scenes-256-v1`, from which this one went on, it was SqueezeNet 1.0.'}
 IS = dict(msca="Compact configuration of msca's masked spatial-channel attention with a SPADE generator",
           sean='SEAN (Zhu et al., 2020) in the compact size, with one linear layer for all classes (the paper has one for each) and '
@@ -188,9 +188,10 @@ def measured(name):
     about = report['made_by']
     said = f"`{about['command']}` (seed {about['seed']}, {about['date']}; held out {about['held_out']}), everything in `results/{name}.json`"
     if 'msrc_v2' in about: said += f"; MSRC by `{about['msrc_v2']['command']}`, {about['msrc_v2']['why']}"
-    beside = BESIDE.get(name, {})
-    others = {f'`{n}`, ': read(r) for n, r in beside.items()}
-    for n, r in beside.items(): said += f"; `{n}` by `{read(r)['made_by']['command']}`, in `results/{r}.json`"
+    others = {}
+    for n, r in BESIDE.get(name, {}).items():
+        others[f'`{n}`, '] = other = read(r)
+        said += f"; `{n}` by `{other['made_by']['command']}`, in `results/{r}.json`"
     tables = ([photo_table(report)] if 'sets' in report else []) + [swap_table({**others, f'`{name}`, ' if others else '': report})]
     return '\n\n'.join([f"{said}{'; means with 95 % bootstrap intervals' if 'sets' in report else ''}:", *tables])
 

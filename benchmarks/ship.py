@@ -26,7 +26,7 @@ def trained_with(path, before):
     settings |= dict(parser=Path(before).name, init='random weights' if 'scratch' in settings else Path(before).name)
     if 'data' in settings: settings['data'] = '$MSCA_DATA'
     settings['perceptual_weights'] = Path(settings['perceptual_weights']).name
-    return dict(trained_with=settings, networks_in_losses=[*earlier, settings['perceptual_network'], settings['backbone']])
+    return dict(trained_with=settings, networks_in_losses=[*earlier, settings['perceptual_network'].replace('_', '-'), settings['backbone']])  # as recipes name them
 
 
 def main():

@@ -208,7 +208,7 @@ def test_networks_are_loaded_and_asked_once(monkeypatch):
 def test_shipped_models_say_what_was_in_their_losses():
     for name in shipped_models():
         found = loss_networks(read_config(model_folder(name)))
-        assert found is not None and {'squeezenet', 'distilled-vgg19', 'distilled_vgg19'} & set(found), name
+        assert found is not None and {'squeezenet', 'distilled-vgg19'} & set(found), name
     metrics = build_metrics(('lpips_vgg', 'lpips_alex', 'style'), Backbones(vgg16=None, alexnet=None, vgg19=None))
     assert [was_in_loss(m.network, ('vgg19_small16x', 'efficientnet-lite0')) for m in metrics] == [True, False, True]
 

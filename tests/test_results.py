@@ -8,7 +8,7 @@ from msca.evidence.plan import TRAINED
 from msca.learning.learner import TrainingConfig
 
 RESULTS = Path(__file__).parents[1]/'results'
-MODELS = 'scenes-256-v1', 'scenes-128', 'procedural-256', 'procedural-128'  # those that shipped_measures.py measured on photos
+MODELS = 'scenes-256-v1', 'scenes-128', 'procedural-256', 'procedural-128'  # those that shipped_measures.py measured
 SETS = 'siftflow', 'labelmefacade', 'msrc_v2'
 
 
