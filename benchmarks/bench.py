@@ -13,11 +13,11 @@ import resource
 import statistics
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
 import urllib.request
 import warnings
+import zipfile
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
@@ -226,9 +226,9 @@ def environment(source): return {**os.environ, 'PYTHONPATH': str(source), 'OMP_N
 
 def earlier_source(folder):
     "The package of the earlier commit, or None where git does not have it."
-    done = subprocess.run(['git', '-C', ROOT, 'archive', BEFORE, 'msca'], capture_output=True)
+    done = subprocess.run(['git', '-C', ROOT, 'archive', '--format=zip', BEFORE, 'msca'], capture_output=True)
     if done.returncode: return None
-    with tarfile.open(fileobj=BytesIO(done.stdout)) as tar: tar.extractall(folder, filter='data')
+    zipfile.ZipFile(BytesIO(done.stdout)).extractall(folder)
     return Path(folder)
 
 

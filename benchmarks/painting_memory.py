@@ -13,9 +13,9 @@ import os
 import statistics
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
+import zipfile
 from io import BytesIO
 from pathlib import Path
 
@@ -85,8 +85,8 @@ def large(folder, sizes, repeats):
 
 def earlier(commit, folder):
     "The package of an earlier commit."
-    done = subprocess.run(['git', '-C', ROOT, 'archive', commit, 'msca'], capture_output=True, check=True)
-    with tarfile.open(fileobj=BytesIO(done.stdout)) as tar: tar.extractall(folder, filter='data')
+    done = subprocess.run(['git', '-C', ROOT, 'archive', '--format=zip', commit, 'msca'], capture_output=True, check=True)
+    zipfile.ZipFile(BytesIO(done.stdout)).extractall(folder)
     return folder
 
 
