@@ -224,9 +224,9 @@ class Worker:
 def environment(source): return {**os.environ, 'PYTHONPATH': str(source), 'OMP_NUM_THREADS': '1', 'MPLBACKEND': 'Agg'}
 
 
-def earlier_source(folder):
-    "The package of the earlier commit, or None where git does not have it."
-    done = subprocess.run(['git', '-C', ROOT, 'archive', '--format=zip', BEFORE, 'msca'], capture_output=True)
+def earlier_source(folder, commit=BEFORE):
+    "The package of an earlier commit, or None where git does not have it."
+    done = subprocess.run(['git', '-C', ROOT, 'archive', '--format=zip', commit, 'msca'], capture_output=True)
     if done.returncode: return None
     zipfile.ZipFile(BytesIO(done.stdout)).extractall(folder)
     return Path(folder)

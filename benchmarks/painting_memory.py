@@ -15,15 +15,12 @@ import subprocess
 import sys
 import tempfile
 import time
-import zipfile
-from io import BytesIO
 from pathlib import Path
+
+from bench import earlier_source, environment
 
 ROOT = Path(__file__).resolve().parents[1]
 MANY = ['synth', '--layout', 'layouts', '--exemplar', 'photos', '--pair', 'zip', '--size', '0', '--exemplar-size', '0']
-
-
-def environment(source): return {**os.environ, 'PYTHONPATH': str(source), 'OMP_NUM_THREADS': '1', 'MPLBACKEND': 'Agg'}
 
 
 def inputs(folder, n, seed=0):
@@ -83,13 +80,6 @@ def large(folder, sizes, repeats):
                              seconds_per_million_pixels=round((seconds[s]-seconds[64])/s**2*1e6, 2)) for s in sizes}
 
 
-def earlier(commit, folder):
-    "The package of an earlier commit."
-    done = subprocess.run(['git', '-C', ROOT, 'archive', '--format=zip', commit, 'msca'], capture_output=True, check=True)
-    zipfile.ZipFile(BytesIO(done.stdout)).extractall(folder)
-    return folder
-
-
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument('--pictures', type=int, default=400)
@@ -103,7 +93,8 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         here = Path(folder)
         inputs(here, a.pictures)
-        sources = {'now': ROOT} | ({a.commit: earlier(a.commit, here/'earlier')} if a.commit else {})
+        sources = {'now': ROOT} | ({a.commit: earlier_source(here/'earlier', a.commit)} if a.commit else {})
+        if None in sources.values(): p.error(f'git does not have the commit {a.commit}')
         found = {}
         for name, source in sources.items():
             found[name] = many(here, a.pictures, source, f'painted-{name}', a.every)

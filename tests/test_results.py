@@ -96,3 +96,17 @@ def test_making_batches_takes_no_time_beside_the_network(source):
 def test_a_panoramas_memory_hardly_grows_with_its_width():
     narrow, widest = (next(r for r in read('panorama_memory')['runs'] if r['way'] == 'tiles' and r['width'] == w) for w in (512, 8192))
     for key in ('peak_mib', 'above_start_mib'): assert widest[key]/narrow[key] < 2
+
+
+def test_trainings_that_were_not_shipped_are_told_as_they_went():
+    "The sentences of notebook 480 have the numbers of the curves; the kept phase is the iteration that they name."
+    cells = json.loads((RESULTS.parent/'nbs'/'480_evidence.shipped.ipynb').read_text(encoding='utf-8'))['cells']
+    said = ' '.join(' '.join(''.join(c['source']).split()) for c in cells)
+    longer, begun, given_up = (dict(map(tuple, read(n)['lpips_alex'])) for n in ('scenes-256-longer', 'compact-l-begun', 'compact-l-given-up'))
+    number = lambda v: f'{v:.3f}'.lstrip('0')
+    assert min(longer, key=longer.get) == 3500 == 2951+549 and max(longer, key=longer.get) == 4500
+    assert f'It went to {number(longer[3500])} within 550 iterations, to {number(longer[4500])} at 4500 and ended at {number(longer[5000])}.' in said
+    last = max(begun)
+    assert json.loads((RESULTS.parent/'benchmarks'/'phases'/'compact-l'/'phase.json').read_text())['iteration'] == last and min(begun, key=begun.get) == last
+    assert f'its weights at iteration {last} are' in said and f'There LPIPS, AlexNet, is {number(begun[last])}' in said
+    assert f'given up had {given_up[last]:.4f} at that iteration' in said
