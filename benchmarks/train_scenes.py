@@ -30,6 +30,7 @@ import argparse
 import csv
 import io
 import json
+import math
 import signal
 import time
 import warnings
@@ -160,11 +161,37 @@ def new_generator(shape, seed, variant='msca'):
     return build_synthesizer(variant, replace(SynthesizerConfig.scenes(S), **SHAPES[shape])), SCENE_LABELS
 
 
+@torch.no_grad()
+def grow(small, large):
+    """Let a larger painter, in place, paint almost what a smaller one of the same variant paints. Channels that are added read the others at random, the same every time,
+    and are read by those that are added alone, as everything else gives them a weight of zero; slots that are added are copies, which share what was read from theirs."""
+    torch.manual_seed(0)
+    old, new = small.state_dict(), large.state_dict()
+    for name, wide in new.items():
+        narrow, part = old[name], tuple(map(slice, old[name].shape))
+        if wide.shape == narrow.shape: wide.copy_(narrow)
+        elif name.startswith('attention.'):
+            copies = len(wide)//len(narrow)
+            wide.copy_(narrow.repeat(copies, *[1]*(wide.dim()-1)))  # rows are slots
+            if name.endswith('psi.bias'): wide -= math.log(copies)
+            if name.endswith('phi.weight'): wide[len(narrow):] *= 1 + .2*torch.randn_like(wide[len(narrow):])
+        elif not name.endswith(('._u', '._v')):
+            if name.endswith('.original'): wide *= .3*largest_singular(narrow)/largest_singular(wide)  # it shall not change the norm that all is divided by
+            if wide.dim() > 1: wide[:len(narrow), narrow.shape[1]:] = 0
+            wide[part] = narrow
+    large.load_state_dict(new)
+    return renew_spectral_norm(large)
+
+
+def largest_singular(weight): return torch.linalg.matrix_norm(weight.flatten(1), 2)
+
+
 class Trainer:
     "Generator, its average, two discriminators, and an iteration of all."
     def __init__(self, a, store):
         self.a, self.store, self.iteration, self.device = a, store, 0, torch.device(a.device)
-        self.generator, self.label_set = new_generator(a.scratch, a.seed, a.variant) if a.scratch else load_synthesizer(a.init)[:2]
+        shape = a.scratch or a.grow
+        self.generator, self.label_set = new_generator(shape, a.seed, a.variant) if shape else load_synthesizer(a.init)[:2]
         self.generator.to(self.device)
         self.average = EMA(deepcopy(self.generator), a.average)
         self.average.learn = SimpleNamespace(model=self.generator)
@@ -280,10 +307,10 @@ class Trainer:
         with write_whole(folder/'phase.json') as part: part.write_text(json.dumps(dict(iteration=self.iteration, updates=self.average.n)))
 
     def start_phase(self, folder, fresh=False):
-        """Go on from a kept phase with fresh optimizers (and `fresh` discriminators), at its iteration, so that the same photos do not come again.
-        Where only the average was kept, the generator goes on from it."""
+        """Go on from a kept phase with fresh optimizers (and `fresh` discriminators), at its iteration, so that the same photos do not come again; a larger painter
+        grows out of that phase's. Where only the average was kept, the generator goes on from it."""
         for name, net in dict(generator=self.generator, average=self.average.average).items():
-            net.load_state_dict(load_synthesizer(folder/name if (folder/name).is_dir() else folder/'average')[0].state_dict())
+            grow(load_synthesizer(folder/name if (folder/name).is_dir() else folder/'average')[0], net)
         kept = self.discriminators.state_dict()
         if not fresh:
             self.discriminators.load_state_dict({k: v.to(kept[k].dtype) for k, v in load_file(folder/'discriminators.safetensors').items()})
@@ -389,6 +416,7 @@ def main():
     ap.add_argument('--reconstruct', type=int, default=0, metavar='N', help='first iterations without discriminators (default: 0)')
     ap.add_argument('--reconstruct-lr', type=float, default=4e-4, help='of the generator in these (default: 4e-4)')
     ap.add_argument('--phase', type=Path, help='folder of a kept phase to start from, in place of --init')
+    ap.add_argument('--grow', choices=SHAPES, help="with --phase: into a painter of this shape, which begins with that phase's weights")
     ap.add_argument('--parser', default=PRETRAINED/'scenes-256', help='parser folder')
     ap.add_argument('--cache', type=Path, help='folder for decoded photos (default: in OUT)')
     ap.add_argument('--backbone', default='efficientnet-lite0', help="of the semantic discriminator: 'efficientnet-lite0', 'deeplab', or torchvision's name")
@@ -423,6 +451,7 @@ def main():
     a = ap.parse_args()
     if a.scratch and a.phase: ap.error('--scratch begins anew, and --phase goes on; give one of them')
     if a.pretrain and not a.scratch: ap.error('--pretrain is for a painter with random weights: --scratch SHAPE')
+    if a.grow and not a.phase: ap.error('--grow goes on from a smaller painter: --phase FOLDER')
     if a.phase: a.init = a.phase/'average'  # which has the phase's shape
     warnings.simplefilter('ignore')
     torch.set_num_threads(a.threads)

@@ -274,6 +274,30 @@ def test_a_phase_starts_again_from_half_precision(tmp_path):
     with torch.no_grad(): assert torch.equal(other.generator(c, x, c), other.average.average(c, x, c))
 
 
+def test_a_larger_painter_grows_out_of_a_small_one():
+    "It paints the same to begin with, up to what moves where slots are added, and all that was added can learn."
+    sys.path.insert(0, str(Path(__file__).parents[1]/'benchmarks'))
+    from train_scenes import grow
+    torch.manual_seed(0)
+    config = replace(TOY, init_gain=1., widths=(8, 8, 12, 16, 16))
+    small = build_synthesizer('msca', config)
+    wider = replace(config, widths=(12, 12, 16, 24, 24), spade_hidden=(8, 8, 12, 12, 12))
+    other, wide, slots = (build_synthesizer('msca', config) for config in (wider, wider, replace(wider, slots=(8,)*5)))
+    x, c, other_layout = torch.rand(2, 3, 32, 32)*2-1, *(one_hot(torch.randint(0, S, (2, 32, 32)), S) for _ in range(2))
+    painted = grow(small, deepcopy(small))(c, x, other_layout)
+    apart = lambda model: ((model(c, x, other_layout)-painted).abs().mean()/painted.std()).item()
+    assert apart(other) > .3
+    assert apart(grow(small, wide)) < .01 and apart(grow(small, slots)) < .1
+    before, optimizer = [w.detach().clone() for w in slots.parameters()], torch.optim.Adam(slots.parameters(), 1e-3)
+    for _ in range(2):  # what is new is read by nothing in the first step
+        optimizer.zero_grad()
+        slots(c, x, other_layout).square().sum().backward()
+        optimizer.step()
+    for (name, weight), first, old in zip(slots.named_parameters(), before, small.parameters()):
+        first[tuple(map(slice, old.shape))] = weight[tuple(map(slice, old.shape))]
+        assert weight.shape == old.shape or (weight != first).sum() > .5*(weight.numel()-old.numel()), name
+
+
 def test_pretraining_moves_attention_alone(tmp_path):
     "Features come nearer to the target's; what paints stays; stopped and started again it ends with the same weights, and the average starts there."
     sys.path.insert(0, str(Path(__file__).parents[1]/'benchmarks'))

@@ -126,7 +126,7 @@ def _export_arguments(p):
     add_model_option(p)
     p.add_argument('--out', required=True, metavar='DIR', help='folder for synthesizer.onnx, synthesizer.pt2, the same of the parser, model.json and paint.py; or for the page')
     p.add_argument('--format', type=_formats, default=('onnx', 'torch'), metavar='A,B',
-                   help='onnx (for any runtime), torch (a torch.export program), or both (default: onnx,torch); '
+                   help='onnx (for ONNX Runtime), torch (a torch.export program), or both (default: onnx,torch); '
                         'or web: a page to paint on, computed in the browser, that any host of files can serve')
     p.add_argument('--data', metavar='DIR', help='with --format web: labelled photos that the page begins with, for everybody to see (default: those of msca app)')
     p.add_argument('--runtime', metavar='FILE', help='with --format web: onnxruntime-web as npm pack saves it (default: from the cache, or fetched by npm)')
