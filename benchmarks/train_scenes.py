@@ -31,7 +31,10 @@ import csv
 import io
 import json
 import math
+import os
 import signal
+import subprocess
+import sys
 import time
 import warnings
 import zipfile
@@ -76,6 +79,7 @@ FOLDERS = 'siftflow', 'labelmefacade', 'camvid'  # of $MSCA_DATA: photos that ho
 SIDE, CROP = 256, 128  # pixels
 KINDS = 'crop', 'mirror', 'crop', 'whole'  # what the exemplars are, in turn; 'two': two crops side by side
 S = len(SCENE_LABELS)
+RANK, PORT = 'MSCA_TRAIN_RANK', 'MSCA_TRAIN_PORT'  # environment of the processes that another one started
 TERMS = 'adversarial', 'pixel', 'perceptual', 'color', 'chroma'  # of the generator's loss
 COLUMNS = 'discriminator', 'photos', 'painted', *TERMS, *(f'share_{k}' for k in TERMS), 'strength'  # of the log; 0 is what there is not yet
 SHAPES = {  # what `--scratch` makes: 2.7 M and 7.1 M parameters; a picture of the second takes 1.5 × the time
@@ -140,6 +144,38 @@ def color_decibels(x, truth):
     return float(10*torch.log10(4/F.mse_loss(*(F.adaptive_avg_pool2d(t.float(), 8) for t in (x, truth)))))
 
 
+class Together:
+    """Processes that train one painter on different samples, each on a core of its own. Every few iterations all go on from the mean of what they have
+    learned (local SGD, Stich 2019), which takes a twentieth of what sharing every gradient would. Process 0 starts the others and alone writes files."""
+    def __init__(self, a):
+        self.n, self.every, port = a.processes, a.together_every, os.environ.get(PORT)
+        self.rank, self.others = int(os.environ.get(RANK, 0)), []
+        if self.n == 1: return
+        meet = torch.distributed.TCPStore('localhost', int(port or 0), self.n, is_master=not port, wait_for_workers=False)
+        if not port:
+            self.others = [subprocess.Popen([sys.executable, *sys.argv], env=os.environ | {RANK: str(k), PORT: str(meet.port)}) for k in range(1, self.n)]
+        self.group = torch.distributed.ProcessGroupGloo(meet, self.rank, self.n)  # none that layers know: each normalizes its own batch
+
+    def mean_(self, trainer, stop):
+        "Let all have the mean of the weights, averages and moments; whether anybody wants to stop. Called every iteration, and true only where all are at the same one."
+        if self.n == 1: return bool(stop)
+        if trainer.iteration % self.every: return False
+        shared = [t for t in tensors_of(trainer.state()) if t.is_floating_point()]
+        flat = torch.cat([torch.tensor([float(bool(stop))]), *(t.flatten().float() for t in shared)])
+        self.group.allreduce([flat]).wait()
+        flat /= self.n
+        stop, *means = flat.split([1, *(t.numel() for t in shared)])
+        with torch.no_grad():
+            for t, mean in zip(shared, means): t.copy_(mean.view(t.shape))
+        return float(stop) > 0
+
+
+def tensors_of(state):
+    "All tensors of nested dictionaries and lists, in order."
+    if torch.is_tensor(state): return [state]
+    return [t for v in (state.values() if isinstance(state, dict) else state if isinstance(state, list) else ()) for t in tensors_of(v)]
+
+
 class PackedPhotos:
     "Photos of a pack that `benchmarks/gpu_pack.py` wrote, as `PhotoStore` gives them; decoded once."
     def __init__(self, path, side):
@@ -190,6 +226,7 @@ class Trainer:
     "Generator, its average, two discriminators, and an iteration of all."
     def __init__(self, a, store):
         self.a, self.store, self.iteration, self.device = a, store, 0, torch.device(a.device)
+        self.seed = a.seed  # of what is drawn in training
         shape = a.scratch or a.grow
         self.generator, self.label_set = new_generator(shape, a.seed, a.variant) if shape else load_synthesizer(a.init)[:2]
         self.generator.to(self.device)
@@ -223,9 +260,9 @@ class Trainer:
 
     def step(self):
         "One iteration; the numbers to log."
-        torch.manual_seed(self.a.seed*1_000_003 + self.iteration)
+        torch.manual_seed(self.seed*1_000_003 + self.iteration)
         self.learning_rates()
-        x1, c1, x2, c2 = batch(self.store, self.iteration, self.a.seed, self.a.crops, self.device, self.a.kinds)
+        x1, c1, x2, c2 = batch(self.store, self.iteration, self.seed, self.a.crops, self.device, self.a.kinds)
         self.beside = F.interpolate(x2, x1.shape[-2:], mode='area') if self.a.pair else None
         layout = c1*(1+self.a.class_noise*torch.randn(*c1.shape[:2], 1, 1, device=self.device)) if self.a.class_noise else c1
         with self.autocast(): image = self.generator(layout, x2, c2)
@@ -447,6 +484,8 @@ def main():
     ap.add_argument('--state-minutes', type=float, default=10, help='between saved states')
     ap.add_argument('--sample-every', type=int, default=250, help='iterations between sample grids')
     ap.add_argument('--threads', type=int, default=1)
+    ap.add_argument('--processes', type=int, default=1, metavar='N', help='that train together, each on other samples (default: 1)')
+    ap.add_argument('--together-every', type=int, default=20, metavar='N', help='iterations after which they go on from the mean of all (default: 20)')
     ap.add_argument('--seed', type=int, default=0)
     a = ap.parse_args()
     if a.scratch and a.phase: ap.error('--scratch begins anew, and --phase goes on; give one of them')
@@ -463,10 +502,13 @@ def main():
     if state := read_state(a.out): trainer.load(state)
     elif a.phase: trainer.start_phase(a.phase, a.fresh_discriminators)
     elif a.pretrain and not pretrain(a, trainer, valid): return
-    with open(a.out/'settings.jsonl', 'a') as f:
-        f.write(json.dumps({k: v if isinstance(v, (int, float, tuple)) else str(v) for k, v in vars(a).items()} | dict(iteration=trainer.iteration))+'\n')
-    print(f'{len(train)} photos, {len(valid)} held out, from iteration {trainer.iteration}', flush=True)
-    run(a, trainer, valid)
+    together = Together(a)
+    if together.rank == 0:
+        with open(a.out/'settings.jsonl', 'a') as f:
+            f.write(json.dumps({k: v if isinstance(v, (int, float, tuple)) else str(v) for k, v in vars(a).items()} | dict(iteration=trainer.iteration))+'\n')
+        print(f'{len(train)} photos, {len(valid)} held out, from iteration {trainer.iteration}', flush=True)
+    run(a, trainer, valid, together)
+    for other in together.others: other.wait()
 
 
 def save_state(a, trainer):
@@ -536,14 +578,18 @@ def pretrain(a, trainer, valid):
     return True
 
 
-def run(a, trainer, valid):
+def run(a, trainer, valid, together):
     "Until time or iterations are over."
     start, saved, rows, stop = time.time(), time.time(), [], []
     signal.signal(signal.SIGTERM, lambda *_: stop.append(True))
-    if trainer.iteration == 0: save_samples(a, trainer, valid)
-    while not stop and trainer.iteration < a.iterations and time.time()-start < a.minutes*60:
+    trainer.seed += 7919*together.rank
+    main, over = together.rank == 0, trainer.iteration >= a.iterations
+    if main and trainer.iteration == 0: save_samples(a, trainer, valid)
+    while not over:
         rows.append(trainer.step())
         if not all(map(np.isfinite, rows[-1].values())): raise SystemExit(f'iteration {trainer.iteration}: a loss is no longer a finite number; the last state is {a.out}/state.pt')
+        over = together.mean_(trainer, stop or trainer.iteration >= a.iterations or time.time()-start > a.minutes*60)
+        if not main: continue
         if trainer.iteration % 10 == 0:
             write_row(a.out/'log.csv', dict(iteration=trainer.iteration, minutes=round((time.time()-start)/60, 2)), rows, COLUMNS)
             rows = []
@@ -551,7 +597,8 @@ def run(a, trainer, valid):
         if time.time()-saved > a.state_minutes*60:
             save_state(a, trainer)
             saved = time.time()
-    if trainer.iteration == a.iterations and trainer.iteration % a.sample_every: save_samples(a, trainer, valid)
+    if not main: return
+    if trainer.iteration >= a.iterations and trainer.iteration % a.sample_every: save_samples(a, trainer, valid)
     save_state(a, trainer)
 
 

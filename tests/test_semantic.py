@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from contextlib import nullcontext
 from copy import deepcopy
@@ -296,6 +297,39 @@ def test_a_larger_painter_grows_out_of_a_small_one():
     for (name, weight), first, old in zip(slots.named_parameters(), before, small.parameters()):
         first[tuple(map(slice, old.shape))] = weight[tuple(map(slice, old.shape))]
         assert weight.shape == old.shape or (weight != first).sum() > .5*(weight.numel()-old.numel()), name
+
+
+TOGETHER = """
+import sys, torch
+from types import SimpleNamespace
+sys.path.insert(0, sys.argv[1])
+from train_scenes import Together
+together = Together(SimpleNamespace(processes=2, together_every=3))
+net = torch.nn.BatchNorm1d(2)
+optimizer = torch.optim.Adam(net.parameters(), .1)
+trainer = SimpleNamespace(iteration=0, state=lambda: dict(net=net.state_dict(), optimizer=optimizer.state_dict(), iteration=trainer.iteration))
+own, told = torch.Generator().manual_seed(together.rank), []
+while not (told and told[-1]):
+    optimizer.zero_grad()
+    (net(torch.randn(5, 2, generator=own))*torch.randn(5, 2, generator=own)).sum().backward()
+    optimizer.step()
+    trainer.iteration += 1
+    before = trainer.state()['optimizer']['state'][0]['exp_avg'].clone()
+    told.append(together.mean_(trainer, together.rank == 1 and trainer.iteration > 4))  # one asks, both stop
+torch.save((told, before, trainer.state()), f'{sys.argv[2]}/{together.rank}.pt')
+for other in together.others: assert other.wait() == 0
+"""
+
+
+def test_processes_go_on_from_the_mean_of_all(tmp_path):
+    "Weights, statistics and moments are the same in both after every third iteration, and the mean of what they were; both stop at the same one."
+    (tmp_path/'script.py').write_text(TOGETHER)
+    subprocess.run([sys.executable, tmp_path/'script.py', Path(__file__).parents[1]/'benchmarks', tmp_path], check=True, timeout=120)
+    (told, moment, state), (other_told, other_moment, other) = (torch.load(tmp_path/f'{k}.pt') for k in range(2))
+    assert told == other_told == [False]*5 + [True] and state['iteration'] == other['iteration'] == 6
+    for a, b in ((state['net'], other['net']), (state['optimizer']['state'][0], other['optimizer']['state'][0])): assert all(torch.equal(a[k], b[k]) for k in a)
+    assert not torch.equal(moment, other_moment) and torch.allclose(state['optimizer']['state'][0]['exp_avg'], (moment+other_moment)/2)
+    assert state['net']['num_batches_tracked'] == 6
 
 
 def test_pretraining_moves_attention_alone(tmp_path):
