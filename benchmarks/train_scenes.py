@@ -222,6 +222,13 @@ def grow(small, large):
 def largest_singular(weight): return torch.linalg.matrix_norm(weight.flatten(1), 2)
 
 
+def shifted(most, *pictures):
+    "Pictures and maps of one size, moved by the same random number of pixels, up to `most` each way; what was outside is mirrored."
+    h, w = pictures[0].shape[-2:]
+    top, left = torch.randint(2*most+1, (2,)).tolist()
+    return [F.pad(t, (most,)*4, mode='reflect')[..., top:top+h, left:left+w] for t in pictures]
+
+
 class Trainer:
     "Generator, its average, two discriminators, and an iteration of all."
     def __init__(self, a, store):
@@ -303,6 +310,7 @@ class Trainer:
     def adversarial_terms(self, leaf, x1, c1):
         "A step of the discriminators and its numbers; then the generator's weighted losses by name."
         a, ramp = self.a, min(1., (self.iteration-self.a.reconstruct)/self.a.ramp) if self.a.ramp else 1.
+        if a.shift: leaf, x1, c1 = shifted(a.shift, leaf, x1, c1)
         with self.autocast():
             maps = self.backbone(leaf)
             with torch.no_grad(): true_maps = self.backbone(x1)
@@ -466,6 +474,8 @@ def main():
     ap.add_argument('--share-limit', type=float, default=1., help='the largest part of the gradient that the two adversarial terms may have together (default: 1, no limit)')
     ap.add_argument('--label-mix', type=float, default=0., metavar='WEIGHT', help="of the semantic discriminator's consistency on pictures mixed by class (default: 0, none)")
     ap.add_argument('--class-noise', type=float, default=0., metavar='SIGMA', help='of a factor that every class of a layout gets at random while it is painted (default: 0, none)')
+    ap.add_argument('--shift', type=int, default=0, metavar='PIXELS',
+                    help='discriminators see pictures that are moved by up to so many at random: their strides reward no pattern that is fixed to the grid (default: 0)')
     ap.add_argument('--pair', action='store_true', help='show the exemplar to the pixel discriminator, beside the picture')
     ap.add_argument('--fresh-discriminators', action='store_true', help="with --phase: discriminators start anew, as those on another --backbone must")
     ap.add_argument('--kinds', type=lambda s: tuple(s.split(',')), default=KINDS, metavar='KIND,…',

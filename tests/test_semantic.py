@@ -372,6 +372,21 @@ def test_pretraining_moves_attention_alone(tmp_path):
     assert last < .9*first and rows[0]['held_out_color'] == '' and 5 < float(rows[1]['held_out_color']) < 40
 
 
+def test_what_discriminators_see_moves_with_its_labels():
+    "Picture and map are moved alike, by every distance up to the largest; all that is seen has its gradient."
+    sys.path.insert(0, str(Path(__file__).parents[1]/'benchmarks'))
+    from train_scenes import shifted
+    torch.manual_seed(0)
+    picture, moves = torch.arange(24*24.).view(1, 1, 24, 24).requires_grad_(True), set()
+    for _ in range(200):
+        moved, labels = shifted(2, picture, (picture > 200).float())
+        assert moved.shape == picture.shape and torch.equal(labels, (moved > 200).float())
+        moves.add(divmod(int(moved[0, 0, 12, 12]-picture[0, 0, 12, 12])+50, 24))
+    assert moves == {(row, column) for row in range(5) for column in range(5)}
+    moved.sum().backward()
+    assert picture.grad.sum() == 24*24 and picture.grad[..., 2:-2, 2:-2].min() == 1
+
+
 def test_label_mix_asks_nothing_of_a_judge_that_sees_every_pixel_alone():
     "A 1×1 convolution scores a mixed picture as the mixed scores; a wider one does not, and learns from the difference."
     sys.path.insert(0, str(Path(__file__).parents[1]/'benchmarks'))
