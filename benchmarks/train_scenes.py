@@ -276,7 +276,7 @@ class Trainer:
         leaf = image.detach().float().requires_grad_(True)
         told, terms = self.adversarial_terms(leaf, x1, c1) if self.iteration >= self.a.reconstruct else ({}, {})
         terms |= self.reconstruction_terms(leaf, x1)
-        gradients = {k: torch.autograd.grad(v, leaf)[0] for k, v in terms.items()}
+        gradients = {k: torch.autograd.grad(v, leaf, retain_graph=self.a.shift > 0)[0] for k, v in terms.items()}  # both judges see one moved picture
         at_the_end = {k: torch.autograd.grad(image, self.generator.generator.end.weight, g.to(image.dtype), retain_graph=True)[0] for k, g in gradients.items()}
         told |= {k: float(v.detach()) for k, v in terms.items()} | self.limit(gradients, {k: float(g.norm()) for k, g in at_the_end.items()})
         self.g_opt.zero_grad()

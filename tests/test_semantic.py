@@ -24,9 +24,10 @@ from msca.data.cache import weights_digest
 from msca.data.datasets import ProceduralScenes
 from msca.evidence.perceptual import lpips_network
 from msca.learning.backbones import LITE0, efficientnet_lite0, load_backbone
-from msca.learning.callbacks import GeneratorLoss, SemanticOpponent, sample_weights
+from msca.learning.callbacks import EMA, GeneratorLoss, SemanticOpponent, sample_weights
 from msca.learning.discriminators import PixelDiscriminator
 from msca.learning.history import read_history
+from msca.learning.losses import PerceptualLoss
 from msca.learning.recipe import LossWeights, TrainingConfig, phases, schedule_lines
 from msca.learning.run import TrainingRun
 from msca.learning.samples import CROSS, SELF
@@ -385,6 +386,46 @@ def test_what_discriminators_see_moves_with_its_labels():
     assert moves == {(row, column) for row in range(5) for column in range(5)}
     moved.sum().backward()
     assert picture.grad.sum() == 24*24 and picture.grad[..., 2:-2, 2:-2].min() == 1
+
+
+class Strided(torch.nn.Module):
+    "A frozen network in small: three maps at 1/2, 1/4 and 1/8."
+    channels = 4, 8, 8
+
+    def __init__(self):
+        super().__init__()
+        self.convs = torch.nn.ModuleList(torch.nn.Conv2d(i, o, 3, 2, 1) for i, o in zip((3, 4, 8), self.channels))
+
+    def forward(self, x):
+        maps = []
+        for conv in self.convs: maps.append(x := conv(x).relu())
+        return maps
+
+
+@pytest.mark.parametrize('more', [{}, dict(shift=16), dict(label_mix=1., pair=True, class_noise=.1)])
+def test_an_iteration_of_the_shipped_model(more):
+    "By every option painter, average and both discriminators learn, the frozen networks do not, and every loss is told."
+    sys.path.insert(0, str(Path(__file__).parents[1]/'benchmarks'))
+    from train_scenes import COLUMNS, KINDS, Trainer
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    ids = np.repeat(np.repeat(rng.integers(0, S, (9, 9), np.uint8), 32, 0), 32, 1)
+    trainer = Trainer.__new__(Trainer)
+    trainer.a = SimpleNamespace(**dict(seed=0, crops=2, kinds=KINDS, pair=False, class_noise=0., reconstruct=0, reconstruct_lr=1e-3, lr=1e-3, discriminator_lr=1e-3, decay=(9, 10),
+                                       precision='float32', ramp=0, shift=0, label_mix=0., share_limit=1., adversarial=.7, pixel=.6, perceptual=5., color=35., chroma=12.) | more)
+    trainer.store, trainer.iteration, trainer.device, trainer.seed, trainer.strength = [(rng.integers(0, 256, (S, 3), np.uint8)[ids], ids, ids)], 0, torch.device('cpu'), 0, 1.
+    trainer.generator, trainer.backbone, trainer.perceptual = build_synthesizer('msca', TOY), Strided().requires_grad_(False), PerceptualLoss.distilled_vgg19(None)
+    trainer.average = EMA(deepcopy(trainer.generator), .5)
+    trainer.average.learn = SimpleNamespace(model=trainer.generator)
+    trainer.semantic, trainer.pixels = SemanticDiscriminator(SemanticConfig(S, Strided.channels)), PixelDiscriminator(S+3*trainer.a.pair)
+    trainer.discriminators = torch.nn.ModuleList([trainer.semantic, trainer.pixels])
+    trainer.g_opt, trainer.d_opt = (torch.optim.Adam(m.parameters(), 1e-3) for m in (trainer.generator, trainer.discriminators))
+    learn, frozen = (trainer.generator, trainer.average.average, trainer.semantic, trainer.pixels), (trainer.backbone, trainer.perceptual)
+    before = [weights_digest(m) for m in (*learn, *frozen)]
+    told = [trainer.step() for _ in KINDS]
+    moved = [a != weights_digest(m) for a, m in zip(before, (*learn, *frozen))]
+    assert moved == [True]*4 + [False]*2 and trainer.iteration == 4
+    assert all(np.isfinite(list(t.values())).all() and set(t) == set(COLUMNS) for t in told)
 
 
 def test_label_mix_asks_nothing_of_a_judge_that_sees_every_pixel_alone():
