@@ -19,6 +19,9 @@ The whole way from random weights begins with attention pre-training, whose curv
 
     python benchmarks/train_scenes.py --scratch compact-l --pretrain 3000 --reconstruct 2500 --color 80 --data $MSCA_DATA --perceptual-weights $WEIGHTS --out RUN
 
+`--processes 2` trains on two cores: every process takes samples of its own, and every 20 iterations all go on from the mean of their weights. `--phase FOLDER --grow compact-l`
+begins with a trained smaller painter in a larger shape, which paints the same at first.
+
 `--procedural 3000 --parser procedural-128's folder` in place of `--data` takes procedural scenes, and a parser that knows nothing else.
 
 RUN/log.csv has a row of means for every ten iterations: `photos` and `painted` are the shares of pixels that the discriminator finds right, `share_X` the part that
@@ -58,7 +61,7 @@ from msca.learning.backbones import load_backbone
 from msca.learning.callbacks import EMA, recompute_batchnorm
 from msca.learning.discriminators import PixelDiscriminator
 from msca.learning.learner import AttentionPretrainer, PretrainingLoss
-from msca.learning.losses import PerceptualLoss, chroma_loss, color_loss, hinge_discriminator, hinge_generator
+from msca.learning.losses import PerceptualLoss, chroma_loss, color_loss, hinge_discriminator, hinge_generator, texture_loss
 from msca.learning.samples import PhotoStore
 from msca.learning.semantic_discriminator import (
     SemanticConfig,
@@ -80,7 +83,7 @@ SIDE, CROP = 256, 128  # pixels
 KINDS = 'crop', 'mirror', 'crop', 'whole'  # what the exemplars are, in turn; 'two': two crops side by side
 S = len(SCENE_LABELS)
 RANK, PORT = 'MSCA_TRAIN_RANK', 'MSCA_TRAIN_PORT'  # environment of the processes that another one started
-TERMS = 'adversarial', 'pixel', 'perceptual', 'color', 'chroma'  # of the generator's loss
+TERMS = 'adversarial', 'pixel', 'perceptual', 'color', 'chroma', 'texture'  # of the generator's loss
 COLUMNS = 'discriminator', 'photos', 'painted', *TERMS, *(f'share_{k}' for k in TERMS), 'strength'  # of the log; 0 is what there is not yet
 SHAPES = {  # what `--scratch` makes: 2.7 M and 7.1 M parameters; a picture of the second takes 1.5 × the time
     'compact': {},
@@ -322,6 +325,7 @@ class Trainer:
         "Weighted losses by name; that of chroma is there against what discriminators bring, and joins with them."
         with self.autocast(): perceptual = self.perceptual(leaf, x1)
         terms = dict(perceptual=self.a.perceptual*perceptual.mean(), color=self.a.color*color_loss(leaf, x1).mean())
+        if self.a.texture: terms['texture'] = self.a.texture*texture_loss(leaf, x1).mean()
         return terms | dict(chroma=self.a.chroma*chroma_loss(leaf, x1).mean()) if self.iteration >= self.a.reconstruct else terms
 
     def limit(self, gradients, sizes):
@@ -469,7 +473,7 @@ def main():
     ap.add_argument('--perceptual-network', choices=['distilled_vgg19', 'vgg16'], default='distilled_vgg19')
     ap.add_argument('--alexnet', help='weights of LPIPS on AlexNet: with them every sample grid has a row in OUT/held_out.csv, and OUT/best.json names the best average')
     ap.add_argument('--perceptual-weights', required=True, help='its local file')
-    for name, default in dict(adversarial=.7, pixel=.6, perceptual=5., color=35., chroma=12.).items():
+    for name, default in dict(adversarial=.7, pixel=.6, perceptual=5., color=35., chroma=12., texture=0.).items():
         ap.add_argument(f'--{name}', type=float, default=default, help=f'weight of the {name} term (default: {default})')
     ap.add_argument('--share-limit', type=float, default=1., help='the largest part of the gradient that the two adversarial terms may have together (default: 1, no limit)')
     ap.add_argument('--label-mix', type=float, default=0., metavar='WEIGHT', help="of the semantic discriminator's consistency on pictures mixed by class (default: 0, none)")
