@@ -412,7 +412,8 @@ def test_an_iteration_of_the_shipped_model(more):
     ids = np.repeat(np.repeat(rng.integers(0, S, (9, 9), np.uint8), 32, 0), 32, 1)
     trainer = Trainer.__new__(Trainer)
     trainer.a = SimpleNamespace(**dict(seed=0, crops=2, kinds=KINDS, pair=False, class_noise=0., reconstruct=0, reconstruct_lr=1e-3, lr=1e-3, discriminator_lr=1e-3, decay=(9, 10),
-                                       precision='float32', ramp=0, shift=0, label_mix=0., share_limit=1., adversarial=.7, pixel=.6, perceptual=5., color=35., chroma=12., texture=0.) | more)
+                                       precision='float32', ramp=0, shift=0, label_mix=0., share_limit=1., adversarial=.7, pixel=.6, perceptual=5., color=35., chroma=12.,
+                                       texture=0.) | more)
     trainer.store, trainer.iteration, trainer.device, trainer.seed, trainer.strength = [(rng.integers(0, 256, (S, 3), np.uint8)[ids], ids, ids)], 0, torch.device('cpu'), 0, 1.
     trainer.generator, trainer.backbone, trainer.perceptual = build_synthesizer('msca', TOY), Strided().requires_grad_(False), PerceptualLoss.distilled_vgg19(None)
     trainer.average = EMA(deepcopy(trainer.generator), .5)
