@@ -97,14 +97,15 @@ def main():
     _, valid = stores(a)
     network = lpips_network('alex', a.alexnet)
     network.net.spatial = True  # a map in place of its mean
-    report = json.loads(a.out.read_text())['models'] if a.out.exists() else dict(photos=measure(lambda i, x1, *_: x1, valid, network))
+    told = json.loads(a.out.read_text()) if a.out.exists() else {}  # it may say more than this script writes
+    report = told.pop('models', None) or dict(photos=measure(lambda i, x1, *_: x1, valid, network))
     for said in a.models:
         name, _, folder = said.rpartition('=')
         report[name or folder] = measure(painter(load_painter(model_folder(folder))[0]), valid, network)
         print(name or folder, {k: (v['lpips_alex']['value'], v['pattern']['value']) for k, v in report[name or folder].items()}, flush=True)
     about = dict(command='python benchmarks/by_class.py NAME=MODEL … --data $MSCA_DATA --cache CACHE --alexnet ALEXNET --out results/by-class.json',
                  data=f'{PHOTOS} held-out photos of SIFT Flow, LabelMe Facade and CamVid, painted from themselves, mirrored', date=time.strftime('%Y-%m-%d'))
-    with write_whole(a.out) as part: part.write_text(json.dumps(about | dict(models=report), indent=1)+'\n')
+    with write_whole(a.out) as part: part.write_text(json.dumps(told | about | dict(models=report), indent=1)+'\n')
 
 
 if __name__ == '__main__': main()

@@ -110,7 +110,10 @@ def test_trainings_that_were_not_shipped_are_told_as_they_went():
     assert json.loads((RESULTS.parent/'benchmarks'/'phases'/'compact-l'/'phase.json').read_text())['iteration'] == last and min(begun, key=begun.get) == last
     assert f'its weights at iteration {last} are' in said and f'There LPIPS, AlexNet, is {number(begun[last])}' in said
     assert f'its best was {number(min(given_up.values()))}.' in said
+    grown = dict(map(tuple, read('compact-l-grown')['lpips_alex']))
+    assert f'LPIPS was {number(grown[3000])} after 49 iterations and {number(grown[3250])} after 299' in said  # from iteration 2951 on
     percent = lambda model, k: f"{100*read('by-class')['models'][model][k]['pattern']['value']:.1f}".lstrip('0')+' %'
+    assert f"({percent('scenes-256, grown', 'water')} on water, {percent('scenes-256, grown', 'building')} on buildings)" in said
     more, moved = 'scenes-256, 250 iterations more', 'scenes-256, 250 iterations more, shifted'
     assert f"up to {percent('scenes-256', 'water')} while" in said and f"on roads ({percent('compact-l', 'road')})" in said
     assert f"on roads {percent(moved, 'road')} are left against {percent(more, 'road')}, on buildings {percent(moved, 'building')} against {percent(more, 'building')};" in said
