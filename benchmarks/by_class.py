@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from train_scenes import spread, stores
+from train_scenes import S, spread, stores
 
 from msca.base.files import write_whole
 from msca.base.labels import SCENE_LABELS
@@ -28,7 +28,6 @@ from msca.pretrained.models import PRETRAINED, load_painter, model_folder
 
 CELL, PHOTOS, LEAST = 16, 96, 150  # pixels; number; cells of a class over all pictures
 FLAT = .5  # of 255: deviation below which a cell has no texture, only rounding
-S = len(SCENE_LABELS)
 
 
 def cells(gray, classes):

@@ -149,7 +149,7 @@ def color_decibels(x, truth):
 
 class Together:
     """Processes that train one painter on different samples, each on a core of its own. Every few iterations all go on from the mean of what they have
-    learned (local SGD, Stich 2019), which takes a twentieth of what sharing every gradient would. Process 0 starts the others and alone writes files."""
+    learned (local SGD, Stich 2019). Process 0 starts the others and alone writes files."""
     def __init__(self, a):
         self.n, self.every, port = a.processes, a.together_every, os.environ.get(PORT)
         self.rank, self.others = int(os.environ.get(RANK, 0)), []

@@ -32,6 +32,7 @@ from msca.pretrained.models import model_folder, shipped_models
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT/'benchmarks'))
+import by_class
 import deeplab
 import held_out
 
@@ -376,3 +377,25 @@ def test_an_image_metric_wants_the_answer_it_names():
     a, b = pattern(32, 32)
     assert metric(a, torch.stack([a, b], 1)) == 0
     with pytest.raises(ValueError, match='truth and exemplar'): metric(a, b)
+
+
+def test_a_pattern_fixed_to_the_grid_has_its_share():
+    "Texture that is a tile by a known share and random by the rest has that share; a tile that lies elsewhere in every picture has none. Slopes and mixed cells do not count."
+    rng, known, n = np.random.default_rng(0), .2, by_class.CELL
+    tile = rng.standard_normal((n, n))
+
+    def measured(place):
+        sums, numbers = np.zeros((40, n, n)), np.zeros(40)
+        for i in range(40):
+            texture = np.sqrt(known)*np.roll(np.tile(tile, (4, 4)), place(), (0, 1)) + np.sqrt(1-known)*rng.standard_normal((4*n, 4*n))
+            classes = np.zeros((4*n, 4*n), int)
+            classes[:n, 0] = 1  # one cell of two classes
+            classes[n:2*n] = len(SCENE_LABELS)  # and four of none
+            found = list(by_class.cells(128 + 20*texture + np.arange(4*n), classes))
+            assert [k for k, _ in found] == [0]*11 and all(abs(c.std()-1) < 1e-9 and abs((c*np.arange(n)).sum()) < 1e-6 for _, c in found)
+            sums[i], numbers[i] = sum(c for _, c in found), len(found)
+        return by_class.with_interval(by_class.same_share, sums, numbers)
+
+    fixed, moving = measured(lambda: (0, 0)), measured(lambda: tuple(rng.integers(0, n, 2)))
+    assert abs(fixed['value']-known) < .02 and fixed['low'] < fixed['value'] < fixed['high'] and abs(moving['value']) < .02
+    assert by_class.with_interval(by_class.class_mean, np.array([1., 3., 0.]), np.array([2., 2., 0.]))['value'] == 1  # a picture without the class says nothing
